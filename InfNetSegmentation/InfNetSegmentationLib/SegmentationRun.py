@@ -1,0 +1,104 @@
+from dataclasses import dataclass
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from InfNetSegmentationLib.BackendProcess import BackendError, BackendProcess
+from InfNetSegmentationLib.ResultTable import fillTableNode
+from InfNetSegmentationLib.Scene import importFindings, resultTableNode, writeVolume
+
+
+@dataclass
+class SegmentationResult:
+    """What a run leaves in the scene, and what the backend told about it.
+
+    table - one dict per region ("right lung", "left lung", "total") with volumes in mL and percentages
+    provenance - models, hashes, device, versions
+    seconds - duration of each stage
+    """
+
+    segmentationNode: slicer.vtkMRMLSegmentationNode
+    tableNode: slicer.vtkMRMLTableNode
+    table: list
+    provenance: dict
+    warnings: list
+    seconds: dict
+
+
+class SegmentationRun(VTKObservationMixin):
+    """One CT on its way through the backend: written out, segmented, brought back into the scene.
+
+    The run ends by itself if the CT leaves the scene. ``completedCallback(result, error)`` is called once, with
+    None for one of the two.
+    """
+
+    def __init__(
+        self, volumeNode, segmentationNode, command=None, progressCallback=None, logCallback=None,
+        completedCallback=None,
+    ):  # fmt: skip
+        super().__init__()
+        self._volumeNode = volumeNode
+        self._segmentationNode = segmentationNode
+        self._completedCallback = completedCallback
+        self.result = None
+        self.error = None
+        self.process = BackendProcess(
+            command,
+            onProgress=progressCallback,
+            onMessage=logCallback,
+            onResult=self._onResult,
+            onError=self._complete,
+        )
+
+    def start(self, threshold, device, useTimer):
+        volumePath = self.process.folder / "ct.nrrd"
+        self._labelImagePath = self.process.folder / "findings.nrrd"
+        try:
+            writeVolume(self._volumeNode, volumePath)
+        except RuntimeError:
+            self.process.discard()
+            raise
+        arguments = ["segment", volumePath, "-o", self._labelImagePath]
+        arguments += ["--threshold", threshold, "--device", device]
+        self.process.start([str(argument) for argument in arguments], useTimer)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved)
+        self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
+
+    def _onResult(self, payload):
+        try:
+            segmentationNode = importFindings(
+                self._labelImagePath, self._volumeNode, self._segmentationNode, payload["provenance"]
+            )
+            tableNode = resultTableNode(segmentationNode, self._volumeNode)
+            fillTableNode(tableNode, payload["table"])
+        except (RuntimeError, KeyError) as error:
+            self._complete(BackendError("import", _("The result could not be imported: {}").format(error)))
+            return
+        self.result = SegmentationResult(
+            segmentationNode,
+            tableNode,
+            payload["table"],
+            payload["provenance"],
+            payload.get("warnings", []),
+            payload.get("seconds", {}),
+        )
+        self._complete(None)
+
+    def _complete(self, error):
+        self.error = error
+        self.removeObservers()
+        if self._completedCallback:
+            self._completedCallback(self.result, error)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAboutToBeRemoved(self, scene, event, node):
+        if node is self._volumeNode:
+            self.process.cancel(_("Stopped: the CT was removed from the scene."))
+        elif node is self._segmentationNode:
+            self._segmentationNode = None  # the result goes into a new one
+
+    def _onSceneStartClose(self, scene, event):
+        self.process.cancel(_("Stopped: the scene was closed."))

@@ -1,0 +1,5 @@
+import sys
+
+from infnet.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Lungs: where the infection is looked for, and what it is a share of."""

@@ -1,0 +1,40 @@
+"""``infnet cross-validate``: how good a recipe is on slices it has not seen."""
+
+import argparse
+from pathlib import Path
+
+from infnet.commands.train import add_recipe_arguments, recipe_from
+from infnet.reporting import Reporter
+
+NAME = "cross-validate"
+HELP = "Cross-validate a training recipe on labelled slices."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_recipe_arguments(parser)
+    parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default 5)")
+    parser.add_argument(
+        "--only-fold", type=int, metavar="K", help="run fold K (0 to N-1) alone, for runs side by side"
+    )
+
+
+def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    from infnet.data.labelled_slices import read_labelled_slices
+    from infnet.training.cross_validation import run_fold, summarise
+
+    recipe = recipe_from(options)
+    slices = read_labelled_slices(options.data, options.priors)
+    chosen = range(options.folds) if options.only_fold is None else [options.only_fold]
+    for index in chosen:
+        run_fold(slices, recipe, options.folds, index, options.output, options.device, reporter.progress)
+    if options.only_fold is not None:
+        reporter.result({"output": str(options.output)}, f"Fold {options.only_fold}: {options.output}")
+        return
+    summary = summarise(slices, recipe, options.folds, options.output)
+    lines = [
+        f"{name}: {m['mean']:.3f} (SD {m['sd_over_images']:.3f} over {m['images']} images, "
+        f"{m['sd_over_folds']:.3f} over {options.folds} folds)"
+        for name, m in summary["metrics"].items()
+    ]
+    path = Path(options.output) / "metrics.json"
+    reporter.result({"output": str(path), "metrics": summary["metrics"]}, "\n".join([*lines, str(path)]))

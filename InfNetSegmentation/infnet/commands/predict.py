@@ -1,0 +1,50 @@
+"""``infnet predict``: infection and findings on 2-D images."""
+
+import argparse
+from pathlib import Path
+
+from infnet.reporting import Reporter
+
+NAME = "predict"
+HELP = "Segment 2-D slices (grey images, lung window, cropped to the lungs)."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("slices", type=Path, metavar="SLICE_DIR", help="folder of 2-D images")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR",
+        help="gets infection/STEM.png (probability as 0..255) and labels/STEM.png (0 background, 1 GGO, 2 consolidation)",
+    )
+    parser.add_argument("--model", help="infection model: name or path (see infnet models)")
+    parser.add_argument("--labels-model", help="multi-class model: name or path")
+    parser.add_argument("--threshold", type=float, default=0.5, metavar="P", help="default %(default)s")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+
+def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from infnet.data.labelled_slices import find_images, read_grey
+    from infnet.errors import OutputError
+    from infnet.inference.predictor import SlicePredictor
+
+    paths = find_images(options.slices)
+    predictor = SlicePredictor.from_models(options.model, options.labels_model, options.device)
+    folders = [options.output / name for name in ("infection", "labels")]
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        slices = (read_grey(path) / np.float32(255) for path in paths)
+        for done, (path, prediction) in enumerate(zip(paths, predictor(slices), strict=True), start=1):
+            infection = (prediction.infection * 255).round().astype(np.uint8)
+            labels = prediction.labels(options.threshold)
+            for folder, picture in zip(folders, (infection, labels), strict=True):
+                Image.fromarray(picture).save(folder / f"{path.stem}.png")
+            reporter.progress("slices", done, len(paths))
+    except OSError as error:
+        raise OutputError(f"{options.output}: cannot be written ({error.strerror or error}).") from error
+    reporter.result(
+        {"output": str(options.output), "images": len(paths), "provenance": predictor.provenance},
+        f"{len(paths)} images: {options.output}",
+    )

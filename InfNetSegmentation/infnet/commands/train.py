@@ -1,0 +1,81 @@
+"""``infnet train``: train a model on labelled slices."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infnet.reporting import Reporter
+
+if TYPE_CHECKING:
+    from infnet.training.recipe import Recipe
+
+NAME = "train"
+HELP = "Train a model on labelled slices; run again with the same output to go on from its last checkpoint."
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that make a `Recipe`, and where data and output are."""
+    parser.add_argument("data", type=Path, metavar="DATA_DIR", help="folder with Imgs/*.jpg and GT/*.png")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN_DIR", help="run folder")
+    parser.add_argument(
+        "--task", choices=["infection", "findings"], default="infection", help="what the model shall find"
+    )
+    parser.add_argument(
+        "--priors", type=Path, metavar="DIR", help="for findings: infection maps STEM.png (default: the truth)"
+    )
+    parser.add_argument("--encoder", default="efficientnet_lite0", help="of Inf-Net: %(default)s, vgg16, res2net50")
+    parser.add_argument("--encoder-weights", choices=["imagenet", "none"], default="imagenet")
+    parser.add_argument(
+        "--base-channels", type=int, default=32, metavar="N", help="of the multi-class U-Net (paper's code: 64)"
+    )
+    parser.add_argument("--epochs", type=int, default=60, metavar="N", help="default %(default)s")
+    parser.add_argument("--batch-size", type=int, default=10, metavar="N", help="default %(default)s")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="default %(default)s")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default %(default)s")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+
+def recipe_from(options: argparse.Namespace) -> "Recipe":
+    """The recipe that the options describe."""
+    from infnet.training.recipe import Recipe
+
+    return Recipe(
+        task=options.task,
+        encoder=options.encoder,
+        encoder_weights=options.encoder_weights,
+        base_channels=options.base_channels,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_recipe_arguments(parser)
+    parser.add_argument("--name", help="of the model (default: the run folder's name)")
+    parser.add_argument("--licence", default="The licence of the training data applies.", help="for the model card")
+
+
+def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    from infnet.data.labelled_slices import read_labelled_slices
+    from infnet.training.fit import fit
+    from infnet.training.model import make_model
+    from infnet.weights import save_model
+
+    recipe = recipe_from(options)
+    slices = read_labelled_slices(options.data, options.priors)
+    started = time.monotonic()
+    network = fit(slices, recipe, options.output, options.device, reporter.progress)
+    seconds = round(time.monotonic() - started)
+    model = make_model(
+        options.name or options.output.name,
+        recipe,
+        network,
+        options.licence,
+        {"slices": [s.stem for s in slices], "seconds": seconds},
+    )
+    card = save_model(options.output / "model", model.card, model.network)
+    path = options.output / "model" / f"{card.name}.json"
+    reporter.result({"output": str(path), "seconds": seconds}, f"Trained in {seconds} s: {path}")

@@ -1,0 +1,1 @@
+"""Data: CT volumes, labelled slices, and the findings that are segmented."""

@@ -1,0 +1,94 @@
+"""One exception class per cause that a user can act on.
+
+``code`` names the cause in the JSON protocol, ``exit_status`` is the exit status of the command line. Every
+message names the file or value at fault and the remedy.
+"""
+
+from typing import ClassVar
+
+
+class InfNetError(Exception):
+    """Base of every error that is told to the user in one line."""
+
+    code: ClassVar[str] = "error"
+    exit_status: ClassVar[int] = 1
+
+
+class InputError(InfNetError):
+    """The input cannot be used."""
+
+    code = "input"
+    exit_status = 3
+
+
+class InputNotFoundError(InputError):
+    """A named file or folder does not exist."""
+
+    code = "input-not-found"
+
+
+class UnreadableImageError(InputError):
+    """A file is not an image, or is damaged."""
+
+    code = "unreadable-image"
+
+
+class NotAVolumeError(InputError):
+    """The image is not a three-dimensional, single-channel volume of two slices or more."""
+
+    code = "not-a-volume"
+
+
+class IntensityError(InputError):
+    """Voxel values are not finite, or cannot be Hounsfield units."""
+
+    code = "intensity"
+
+
+class NoLungError(InputError):
+    """No lung was found in the CT."""
+
+    code = "no-lung"
+    exit_status = 4
+
+
+class UnknownModelError(InfNetError):
+    """No model of that name or path."""
+
+    code = "unknown-model"
+    exit_status = 5
+
+
+class InvalidModelError(InfNetError):
+    """A model's weights or card are damaged, or do not fit each other."""
+
+    code = "invalid-model"
+    exit_status = 5
+
+
+class DeviceError(InfNetError):
+    """The requested device is not available."""
+
+    code = "device"
+    exit_status = 6
+
+
+class OutOfMemoryError(InfNetError):
+    """Neither the device nor the host has the memory for even one slice."""
+
+    code = "out-of-memory"
+    exit_status = 6
+
+
+class OutputError(InfNetError):
+    """The output cannot be written."""
+
+    code = "output"
+    exit_status = 7
+
+
+class CancelledError(InfNetError):
+    """The user asked to stop."""
+
+    code = "cancelled"
+    exit_status = 130

@@ -1,0 +1,1 @@
+"""Evaluation: how well a prediction agrees with a truth."""

@@ -1,0 +1,1 @@
+"""Inference: from slices to probabilities, and from volumes to labels."""

@@ -1,0 +1,154 @@
+"""Infection and findings on 2-D slices in the training look."""
+
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+import infnet
+from infnet.devices import choose_device
+from infnet.errors import InvalidModelError, OutOfMemoryError
+from infnet.networks.normalisation import normalise
+from infnet.weights import DEFAULT_MODELS, Model, load_model
+
+FloatSlice = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SlicePrediction:
+    """What the networks say of one slice, (H, W) float32 each.
+
+    ``infection``: probability of infection. ``consolidation``: probability that a pixel, if infected, is
+    consolidation rather than ground-glass opacity.
+    """
+
+    infection: FloatSlice
+    consolidation: FloatSlice
+
+    def labels(self, threshold: float) -> NDArray[np.uint8]:
+        """(H, W) uint8: 0 background, 1 ground-glass opacity, 2 consolidation, within infection ≥ threshold."""
+        finding = np.where(self.consolidation > 0.5, 2, 1)
+        return np.where(self.infection >= threshold, finding, 0).astype(np.uint8)
+
+
+class SlicePredictor:
+    """Inf-Net, then the infection-guided multi-class network with Inf-Net's map as its prior.
+
+    Call it with slices (H, W) float32 in [0, 1], of any sizes; it yields one `SlicePrediction` a slice, in
+    order, batch by batch.
+    """
+
+    def __init__(
+        self, infection: Model, findings: Model, device: str = "auto", batch_size: int = 8
+    ) -> None:
+        for model, task in ((infection, "infection"), (findings, "findings")):
+            if model.card.task != task:
+                raise InvalidModelError(f"{model.card.name} finds {model.card.task}, not {task}; name another.")
+        self._device = choose_device(device)
+        self._infection = infection
+        self._findings = findings
+        for model in (infection, findings):
+            model.network.to(self._device, memory_format=torch.channels_last)
+        self._batch_size = batch_size
+
+    @classmethod
+    def from_models(
+        cls, model: str | None = None, labels_model: str | None = None, device: str = "auto"
+    ) -> "SlicePredictor":
+        """The predictor of two models by name or path; None is the shipped one."""
+        return cls(
+            load_model(model or DEFAULT_MODELS["infection"]),
+            load_model(labels_model or DEFAULT_MODELS["findings"]),
+            device,
+        )
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Models with their weights' SHA-256, device and versions."""
+        return {
+            "infnet": infnet.__version__,
+            "infection_model": self._infection.card.name,
+            "infection_weights_sha256": self._infection.card.sha256,
+            "findings_model": self._findings.card.name,
+            "findings_weights_sha256": self._findings.card.sha256,
+            "device": str(self._device),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
+
+    def __call__(self, slices: Iterable[FloatSlice]) -> Iterator[SlicePrediction]:
+        remaining = iter(slices)
+        while batch := list(islice(remaining, self._batch_size)):
+            try:
+                yield from self._predict(batch)
+            except torch.OutOfMemoryError:
+                yield from self._one_by_one(batch)
+
+    def _one_by_one(self, batch: Sequence[FloatSlice]) -> Iterator[SlicePrediction]:
+        try:
+            for x in batch:
+                yield from self._predict([x])
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemoryError(
+                f"{self._device} has not the memory for one slice; close other programs or use --device cpu."
+            ) from error
+
+    def _predict(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction]:
+        infection = infection_probability(self._infection, self._stack(batch, self._infection))
+        prior = functional.interpolate(
+            infection, [self._findings.card.input_size] * 2, mode="bilinear", antialias=True
+        )
+        consolidation = consolidation_probability(
+            self._findings, self._stack(batch, self._findings), prior
+        )
+        return [
+            SlicePrediction(resize(p, x.shape), resize(q, x.shape))
+            for x, p, q in zip(batch, infection, consolidation, strict=True)
+        ]
+
+    def _stack(self, batch: Sequence[FloatSlice], model: Model) -> torch.Tensor:
+        return stack(batch, model.card.input_size).to(self._device)
+
+
+def stack(slices: Sequence[FloatSlice], size: int) -> torch.Tensor:
+    """Slices of any sizes as one (N, 1, size, size) tensor."""
+    resized = [
+        functional.interpolate(torch.tensor(x)[None, None], (size, size), mode="bilinear", antialias=True)
+        for x in slices
+    ]
+    return torch.cat(resized)
+
+
+def resize(map_: torch.Tensor, shape: tuple[int, ...]) -> FloatSlice:
+    """A map (1, S, S) at the size (H, W) of the slice it belongs to."""
+    resized = functional.interpolate(map_[None].float(), shape, mode="bilinear", antialias=True)
+    return resized[0, 0].cpu().numpy()
+
+
+@torch.inference_mode()
+def infection_probability(model: Model, image: torch.Tensor) -> torch.Tensor:
+    """Probability of infection (N, 1, S, S) for grey slices (N, 1, S, S) in [0, 1]; the mean over mirror images."""
+    return _mirrored(lambda x: model.network(normalise(x)).infection, image)
+
+
+@torch.inference_mode()
+def consolidation_probability(model: Model, image: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+    """Probability of consolidation given infection (N, 1, S, S), for slices and infection maps (N, 1, S, S)."""
+
+    def share(x: torch.Tensor) -> torch.Tensor:
+        logits = model.network(normalise(x[:, :1]), normalise(x[:, 1:]))
+        return torch.softmax(logits[:, 1:], 1)[:, 1:]
+
+    return _mirrored(share, torch.cat([image, prior], 1))
+
+
+def _mirrored(network: Any, x: torch.Tensor) -> torch.Tensor:
+    flipped = network(x.flip(-1).contiguous(memory_format=torch.channels_last)).flip(-1)
+    mean: torch.Tensor = (network(x.contiguous(memory_format=torch.channels_last)) + flipped) / 2
+    return mean

@@ -1,0 +1,1 @@
+"""Training: losses, the Lightning modules, recipes, cross-validation."""

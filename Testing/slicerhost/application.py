@@ -1,0 +1,209 @@
+"""``slicer.app`` and the start of the host: one call makes the scene, Qt and the module ``slicer`` ready."""
+
+import atexit
+import importlib.util
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from slicerhost import pythonqt  # first: it names the offscreen platform
+
+import slicer  # isort: skip
+import slicer.util
+from PySide6 import QtCore, QtWidgets
+from slicerhost.scene import IOManager, SlicerScene
+
+
+class ModuleManager(QtCore.QObject):
+    """``slicer.app.moduleManager()``."""
+
+    moduleAboutToBeUnloaded = QtCore.Signal(str)
+
+    def module(self, name):
+        return getattr(slicer.modules, name.lower(), None)
+
+
+class Application(QtCore.QObject):
+    """``slicer.app``: the part of qSlicerApplication that slicer.util and the modules ask for."""
+
+    startupCompleted = QtCore.Signal()
+    lastWindowClosed = QtCore.Signal()
+    applicationName = mainApplicationName = "Slicer"
+    majorVersion, minorVersion = 5, 13
+
+    def __init__(self, slicerScene, qApplication, temporaryPath):
+        super().__init__()
+        self.temporaryPath = str(temporaryPath)
+        self._scene = slicerScene
+        self._qApplication = qApplication
+        self._ioManager = IOManager(slicerScene)
+        self._moduleManager = ModuleManager()
+
+    def testingEnabled(self):
+        return True  # message boxes of slicer.util are written to the log
+
+    def mrmlScene(self):
+        return self._scene.scene
+
+    def applicationLogic(self):
+        return self._scene.applicationLogic
+
+    def coreIOManager(self):
+        return self._ioManager
+
+    ioManager = coreIOManager
+
+    def moduleManager(self):
+        return self._moduleManager
+
+    def layoutManager(self):
+        return None  # no main window, as in `Slicer --no-main-window`
+
+    def topLevelWidgets(self):
+        return self._qApplication.topLevelWidgets()
+
+    def processEvents(self):
+        self._qApplication.processEvents()
+
+    def userSettings(self):
+        return QtCore.QSettings()
+
+    def pauseRender(self):
+        pass
+
+    def resumeRender(self):
+        pass
+
+
+class ModuleParent:
+    """What a scripted module's constructor is given (qSlicerScriptedLoadableModule)."""
+
+    __slots__ = (
+        "acknowledgementText",
+        "categories",
+        "contributors",
+        "dependencies",
+        "helpText",
+        "hidden",
+        "icon",
+        "path",
+        "title",
+        "widget",
+    )
+
+    def __init__(self, path):
+        self.path = str(path)
+        self.widget = None
+
+    @property
+    def name(self):
+        return Path(self.path).stem
+
+    def widgetRepresentation(self):
+        return self.widget
+
+
+class Host:
+    """The running host. Exceptions of slots and observers, which Qt and VTK only print, are kept in ``errors``."""
+
+    def __init__(self):
+        self.errors = []
+        sys.excepthook = self._onUnhandledException
+        temporaryFolder = Path(tempfile.mkdtemp(prefix="slicerhost-"))
+        atexit.register(shutil.rmtree, temporaryFolder, ignore_errors=True)
+        qApplication = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["SlicerHost"])
+        self._useOwnSettings(temporaryFolder)
+        self._scene = SlicerScene(temporaryFolder)
+        slicer.mrmlScene = self._scene.scene
+        slicer.modules = self._scene.modules
+        for widgetClass in pythonqt.install():
+            setattr(slicer, widgetClass.__name__, widgetClass)
+        slicer.app = Application(self._scene, qApplication, temporaryFolder)
+        self._installPythonModules()
+
+    def clearScene(self):
+        self._scene.clear()
+
+    def loadModule(self, path):
+        """Load a scripted module's file as Slicer does, and return the Python module."""
+        path = Path(path)
+        if str(path.parent) not in sys.path:
+            sys.path.insert(0, str(path.parent))
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module
+        spec.loader.exec_module(module)
+        parent = ModuleParent(path)
+        setattr(slicer.modules, path.stem.lower(), parent)
+        setattr(slicer.modules, path.stem + "Instance", getattr(module, path.stem)(parent))
+        slicer.app.startupCompleted.emit()
+        return module
+
+    def openModule(self, module):
+        """Make the module's panel and enter it, as choosing it in the module selector does."""
+        panel = slicer.qSlicerWidget()
+        panel.setLayout(QtWidgets.QVBoxLayout())
+        panel.setMRMLScene(slicer.mrmlScene)
+        name = module.__name__
+        widget = getattr(module, name + "Widget")(panel)
+        widget.setup()
+        panel.layout().addStretch(1)
+        getattr(slicer.modules, name.lower()).widget = panel
+        setattr(slicer.modules, name + "Widget", widget)
+        if hasattr(widget, "enter"):
+            widget.enter()
+        return widget
+
+    def closeModule(self, widget):
+        """Leave and unload the module's panel."""
+        slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(widget.moduleName)
+        widget.parent.deleteLater()
+        slicer.app.processEvents()
+
+    def waitUntil(self, condition, seconds=60):
+        """Run the event loop until ``condition()`` is true; fails loudly if that never happens."""
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise TimeoutError("The awaited condition did not come true.")
+            slicer.app.processEvents()
+            time.sleep(0.01)
+
+    def _onUnhandledException(self, kind, error, trace):
+        self.errors.append("".join(traceback.format_exception(kind, error, trace)))
+        sys.__excepthook__(kind, error, trace)
+
+    def _useOwnSettings(self, folder):
+        QtCore.QCoreApplication.setOrganizationName("SlicerHost")
+        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
+        QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, str(folder))
+
+    def _installPythonModules(self):
+        """The Python modules of Slicer that slicer-core lacks."""
+        from slicerhost import parameternode, scriptedmodule
+
+        i18n = ModuleType("slicer.i18n")
+        i18n.tr = lambda text, context=None: text
+        i18n.translate = lambda context, text: text
+        for name, module in (
+            ("ScriptedLoadableModule", scriptedmodule),
+            ("parameterNodeWrapper", parameternode),
+            ("i18n", i18n),
+        ):
+            sys.modules[f"slicer.{name}"] = module
+            setattr(slicer, name, module)
+
+
+_host = None
+
+
+def start():
+    """Start the host, or return the one that runs: there is one `slicer` module in a process."""
+    global _host
+    if _host is None:
+        _host = Host()
+    return _host

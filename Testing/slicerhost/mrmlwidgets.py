@@ -1,0 +1,148 @@
+"""Stand-ins of Slicer's own widgets that the modules use. The host sets them as attributes of ``slicer``."""
+
+import shiboken6
+import slicer
+from PySide6 import QtWidgets
+from PySide6.QtCore import Property, Signal
+
+from slicerhost.pythonqt import storedProperty
+
+
+class qMRMLWidget(QtWidgets.QWidget):
+    """A widget that knows the scene."""
+
+    mrmlSceneChanged = Signal(object)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._scene = None
+
+    def mrmlScene(self):
+        return self._scene
+
+    def setMRMLScene(self, scene):
+        """Hand the scene on to the children, as the connections of mrmlSceneChanged in the .ui file do."""
+        self._scene = scene
+        for child in self.findChildren(QtWidgets.QWidget):
+            if hasattr(child, "setMRMLScene"):
+                child.setMRMLScene(scene)
+        self.mrmlSceneChanged.emit(scene)
+
+
+class qSlicerWidget(qMRMLWidget):
+    pass
+
+
+class qMRMLNodeComboBox(QtWidgets.QWidget):
+    """Choice of a node of the scene, with "None" and with entries that make, rename or delete one."""
+
+    currentNodeChanged = Signal(object)
+    currentNodeIDChanged = Signal(str)
+    nodeAddedByUser = Signal(object)
+    nodeTypes = storedProperty("QStringList", "nodeTypes", list, changed="_refresh")
+    showChildNodeTypes = storedProperty(bool, "showChildNodeTypes", True, changed="_refresh")
+    showHidden = storedProperty(bool, "showHidden", False, changed="_refresh")
+    noneEnabled = storedProperty(bool, "noneEnabled", False, changed="_refresh")
+    noneDisplay = storedProperty(str, "noneDisplay", "None", changed="_refresh")
+    addEnabled = storedProperty(bool, "addEnabled", True, changed="_refresh")
+    removeEnabled = storedProperty(bool, "removeEnabled", True, changed="_refresh")
+    renameEnabled = storedProperty(bool, "renameEnabled", False, changed="_refresh")
+    editEnabled = storedProperty(bool, "editEnabled", False)
+    selectNodeUponCreation = storedProperty(bool, "selectNodeUponCreation", True)
+    baseName = storedProperty(str, "baseName", "")
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._scene = None
+        self._observations = []
+        self._nodeIDs = []
+        self._currentID = None
+        layout = QtWidgets.QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self._list = QtWidgets.QComboBox()
+        self._list.activated.connect(self._onActivated)
+        layout.addWidget(self._list)
+
+    def mrmlScene(self):
+        return self._scene
+
+    def setMRMLScene(self, scene):
+        for tag in self._observations:
+            self._scene.RemoveObserver(tag)
+        self._scene = scene
+        events = (
+            slicer.vtkMRMLScene.NodeAddedEvent,
+            slicer.vtkMRMLScene.NodeRemovedEvent,
+            slicer.vtkMRMLScene.EndImportEvent,
+            slicer.vtkMRMLScene.EndCloseEvent,
+        )
+        self._observations = [scene.AddObserver(event, self._onScene) for event in events] if scene else []
+        self._refresh()
+
+    def currentNode(self):
+        return self._scene.GetNodeByID(self._currentID) if self._scene and self._currentID else None
+
+    def setCurrentNode(self, node):
+        self._setCurrentID(node.GetID() if node and node.GetID() in self._nodeIDs else None)
+
+    def addNode(self):
+        nodeType = self.nodeTypes[0]
+        name = self.baseName or nodeType.removeprefix("vtkMRML").removesuffix("Node")
+        node = self._scene.AddNewNodeByClass(nodeType, self._scene.GenerateUniqueName(name))
+        if self.selectNodeUponCreation:
+            self._setCurrentID(node.GetID())
+        self.nodeAddedByUser.emit(node)
+        return node
+
+    def _onScene(self, caller, event):
+        if shiboken6.isValid(self):
+            self._refresh()
+
+    def _isListed(self, node):
+        if node.GetHideFromEditors() and not self.showHidden:
+            return False
+        if self.showChildNodeTypes:
+            return any(node.IsA(nodeType) for nodeType in self.nodeTypes)
+        return node.GetClassName() in self.nodeTypes
+
+    def _refresh(self):
+        nodes = []
+        if self._scene:
+            everything = (self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes()))
+            nodes = [node for node in everything if self._isListed(node)]
+        self._nodeIDs = [None] if self.noneEnabled or not nodes else []
+        self._nodeIDs += [node.GetID() for node in nodes]
+        self._list.clear()
+        for nodeID in self._nodeIDs:
+            self._list.addItem(self._scene.GetNodeByID(nodeID).GetName() if nodeID else self.noneDisplay)
+        if self.addEnabled:
+            self._list.addItem("Create new " + (self.baseName or "node"))
+        if self.removeEnabled:
+            self._list.addItem("Delete current node")
+        if self._currentID not in self._nodeIDs:
+            self._setCurrentID(self._nodeIDs[0])
+        else:
+            self._list.setCurrentIndex(self._nodeIDs.index(self._currentID))
+
+    def _setCurrentID(self, nodeID):
+        changed = nodeID != self._currentID
+        self._currentID = nodeID
+        self._list.setCurrentIndex(self._nodeIDs.index(nodeID) if nodeID in self._nodeIDs else -1)
+        if changed:
+            self.currentNodeIDChanged.emit(nodeID or "")
+            self.currentNodeChanged.emit(self.currentNode())
+
+    def _onActivated(self, index):
+        if index < len(self._nodeIDs):
+            self._setCurrentID(self._nodeIDs[index])
+        elif self._list.itemText(index).startswith("Create"):
+            self.addNode()
+        elif self.currentNode():
+            self._scene.RemoveNode(self.currentNode())
+
+    currentNodeID = Property(
+        str, lambda self: self._currentID or "", lambda self, nodeID: self._setCurrentID(nodeID or None)
+    )
+
+
+WIDGETS = (qMRMLWidget, qSlicerWidget, qMRMLNodeComboBox)

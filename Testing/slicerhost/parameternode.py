@@ -1,0 +1,211 @@
+"""Small version of ``slicer.parameterNodeWrapper``: typed parameters in a MRML node, tied to widgets.
+
+Knows the types, validators and widgets that the modules use, and refuses others as Slicer does.
+"""
+
+import dataclasses
+import pathlib
+import typing
+
+import ctk
+import qt
+import slicer
+import vtk
+
+__all__ = ["Choice", "Maximum", "Minimum", "WithinRange", "parameterNodeWrapper"]
+
+_WIDGET_PROPERTY = "SlicerParameterName"
+
+
+@dataclasses.dataclass
+class WithinRange:
+    minimum: float
+    maximum: float
+
+    def validate(self, value):
+        if not self.minimum <= value <= self.maximum:
+            raise ValueError(f"Value {value} is not within [{self.minimum}, {self.maximum}]")
+
+
+@dataclasses.dataclass
+class Minimum:
+    minimum: float
+
+    def validate(self, value):
+        if value < self.minimum:
+            raise ValueError(f"Value {value} is below {self.minimum}")
+
+
+@dataclasses.dataclass
+class Maximum:
+    maximum: float
+
+    def validate(self, value):
+        if value > self.maximum:
+            raise ValueError(f"Value {value} is above {self.maximum}")
+
+
+@dataclasses.dataclass
+class Choice:
+    choices: list
+
+    def validate(self, value):
+        if value not in self.choices:
+            raise ValueError(f"Value {value} is not one of {self.choices}")
+
+
+class _Parameter:
+    """One parameter: its type, validators and default, and how it is kept in the MRML node."""
+
+    _SIMPLE_TYPES = (bool, int, float, str, pathlib.Path)
+
+    def __init__(self, name, annotation, default):
+        self.name = name
+        self.type = annotation
+        self.validators = []
+        if typing.get_origin(annotation) is typing.Annotated:
+            self.type, *self.validators = typing.get_args(annotation)
+        self.isNode = isinstance(self.type, type) and issubclass(self.type, slicer.vtkMRMLNode)
+        if not self.isNode and self.type not in self._SIMPLE_TYPES:
+            raise TypeError(f"Unable to create serializer for {self.type} member {name}")
+        self.default = default
+
+    def read(self, node):
+        if self.isNode:
+            return node.GetNodeReference(self.name)
+        text = node.GetParameter(self.name)
+        return text == "True" if self.type is bool else self.type(text)
+
+    def write(self, node, value):
+        if self.isNode:
+            if value is not None and not isinstance(value, self.type):
+                raise TypeError(f"{self.name} expects a {self.type.__name__}")
+            node.SetNodeReferenceID(self.name, value.GetID() if value else None)
+            return
+        if not isinstance(value, self.type):
+            raise TypeError(f"{self.name} expects {self.type.__name__}, not {type(value).__name__}")
+        for validator in self.validators:
+            validator.validate(value)
+        node.SetParameter(self.name, str(value))
+
+    def writeDefault(self, node):
+        if not self.isNode and not node.HasParameter(self.name):
+            self.write(node, self.default)
+
+
+class _Connector:
+    """Ties a parameter to a widget: which widget class, which signal, which value."""
+
+    def __init__(self, parameter, widget):
+        self.parameter = parameter
+        self.widget = widget
+        limits = next((v for v in parameter.validators if isinstance(v, WithinRange)), None)
+        if parameter.isNode and type(widget) is slicer.qMRMLNodeComboBox:
+            widget.nodeTypes = [parameter.type.__name__]
+            self.signal = widget.currentNodeChanged
+            self.read, self.write = widget.currentNode, widget.setCurrentNode
+        elif parameter.type is float and type(widget) is ctk.ctkSliderWidget:
+            if limits is None:
+                raise RuntimeError("Cannot connect a ctkSliderWidget to a float without bounds.")
+            widget.minimum, widget.maximum = limits.minimum, limits.maximum
+            self._useProperty("value", widget.valueChanged)
+        elif parameter.type is int and type(widget) is qt.QSpinBox:
+            for validator in parameter.validators:
+                widget.minimum = getattr(validator, "minimum", widget.minimum)
+                widget.maximum = getattr(validator, "maximum", widget.maximum)
+            self._useProperty("value", widget.valueChanged)
+        elif parameter.type is str and type(widget) is qt.QComboBox:
+            choices = next(v.choices for v in parameter.validators if isinstance(v, Choice))
+            widget.clear()
+            for choice in choices:
+                widget.addItem(str(choice))
+            self.signal = widget.currentIndexChanged
+            self.read = lambda: choices[widget.currentIndex]
+            self.write = lambda value: setattr(widget, "currentIndex", choices.index(value))
+        elif parameter.type is pathlib.Path and type(widget) is ctk.ctkPathLineEdit:
+            self.signal = widget.currentPathChanged
+            self.read = lambda: pathlib.Path(widget.currentPath)
+            self.write = lambda value: setattr(widget, "currentPath", str(value))
+        else:
+            raise RuntimeError(
+                f"Unable to create GUI connector from {parameter.type} to widget type {type(widget)}"
+            )
+
+    def _useProperty(self, name, signal):
+        self.signal = signal
+        self.read = lambda: getattr(self.widget, name)
+        self.write = lambda value: setattr(self.widget, name, value)
+
+
+class _Wrapper:
+    """What the decorator adds to the class."""
+
+    def __init__(self, parameterNode):
+        self.parameterNode = parameterNode
+        self._connections = {}
+        self._updatingWidgets = False
+        for parameter in self.allParameters.values():
+            parameter.writeDefault(parameterNode)
+
+    def AddObserver(self, event, callback, priority=0.0):
+        return self.parameterNode.AddObserver(event, callback, priority)
+
+    def RemoveObserver(self, tag):
+        self.parameterNode.RemoveObserver(tag)
+
+    def connectGui(self, gui):
+        """Tie every widget of ``gui`` that has the property SlicerParameterName to its parameter."""
+        connectors = []
+        for widget in vars(gui).values():
+            name = widget.property(_WIDGET_PROPERTY)
+            if name:
+                connector = _Connector(self.allParameters[name], widget)
+                connector.write(getattr(self, name))
+                connector.slot = lambda *_, connector=connector: self._onWidget(connector)
+                connector.signal.connect(connector.slot)
+                connectors.append(connector)
+        tag = len(self._connections)
+        observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._updateWidgets(tag))
+        self._connections[tag] = connectors, observer
+        return tag
+
+    def disconnectGui(self, tag):
+        connectors, observer = self._connections.pop(tag)
+        self.RemoveObserver(observer)
+        for connector in connectors:
+            connector.signal.disconnect(connector.slot)
+
+    def _onWidget(self, connector):
+        if not self._updatingWidgets:
+            setattr(self, connector.parameter.name, connector.read())
+
+    def _updateWidgets(self, tag):
+        if self._updatingWidgets:
+            return
+        self._updatingWidgets = True
+        try:
+            for connector in self._connections[tag][0]:
+                connector.write(getattr(self, connector.parameter.name))
+        finally:
+            self._updatingWidgets = False
+
+
+def parameterNodeWrapper(declaration):
+    """Class decorator: makes the annotated names properties that are kept in a vtkMRMLScriptedModuleNode."""
+    annotations = typing.get_type_hints(declaration, include_extras=True)
+    parameters = {
+        name: _Parameter(name, annotation, getattr(declaration, name, None))
+        for name, annotation in annotations.items()
+    }
+    members = {name: _makeProperty(parameter) for name, parameter in parameters.items()}
+    documentation = {"__doc__": declaration.__doc__, "__module__": declaration.__module__}
+    return type(
+        declaration.__name__, (_Wrapper,), {"allParameters": parameters, **members, **documentation}
+    )
+
+
+def _makeProperty(parameter):
+    return property(
+        lambda self: parameter.read(self.parameterNode),
+        lambda self, value: parameter.write(self.parameterNode, value),
+    )

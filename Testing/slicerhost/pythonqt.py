@@ -1,0 +1,151 @@
+"""Makes PySide6 behave as PythonQt does in Slicer, and gives the modules ``qt`` and ``ctk``.
+
+PythonQt differs from PySide6 in ways that matter to module code:
+
+- A Qt property is an attribute: ``button.enabled = True``, ``edit.text``; calling the getter fails.
+- ``widget.connect("clicked(bool)", slot)`` connects by signature, beside ``widget.clicked.connect(slot)``.
+- ``objectName`` is also ``name``, ``exec`` is ``exec_``, and there is no ``Signal``, ``Slot`` or ``Property``.
+
+The classes of PySide6 are changed in place, so code that only works under PySide6 fails under the host.
+"""
+
+import os
+import re
+import sys
+from types import MethodType, ModuleType
+
+# A host without a screen is the rule, not the exception.
+if not os.environ.get("DISPLAY"):
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+
+from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
+
+_QT_MODULES = (QtCore, QtGui, QtWidgets)
+_NOT_IN_PYTHONQT = {"Signal", "Slot", "Property", "SignalInstance"}
+# Virtual or static functions that share the name of a property stay functions.
+_STAY_FUNCTIONS = {"sizeHint", "minimumSizeHint", "singleShot"}
+
+
+def install():
+    """Change PySide6's classes and register the modules ``qt`` and ``ctk``."""
+    for qtClass in _qObjectClasses():
+        _propertiesToAttributes(qtClass)
+    QtCore.QObject.name = property(
+        lambda self: self.objectName, lambda self, name: self.setObjectName(name)
+    )
+    QtCore.QObject.className = lambda self: self.metaObject().className()
+    _connectBySignature()
+    for qtClass in (QtWidgets.QDialog, QtWidgets.QMenu, QtWidgets.QApplication, QtCore.QEventLoop):
+        qtClass.exec_ = qtClass.exec
+    from slicerhost import ctkwidgets, mrmlwidgets
+
+    sys.modules["ctk"] = ctkwidgets
+    sys.modules["qt"] = _QtModule("qt")
+    return mrmlwidgets.WIDGETS
+
+
+class _QtModule(ModuleType):
+    """``import qt``: the classes of QtCore, QtGui and QtWidgets under one name."""
+
+    def __getattr__(self, name):
+        if name == "QUiLoader":
+            return UiLoader
+        if name not in _NOT_IN_PYTHONQT:
+            for module in _QT_MODULES:
+                if hasattr(module, name):
+                    return getattr(module, name)
+        raise AttributeError(f"module 'qt' has no attribute '{name}'")
+
+
+class UiLoader(QtUiTools.QUiLoader):
+    """Loads .ui files, with the stand-ins of CTK's and Slicer's widgets."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        from slicerhost import ctkwidgets, mrmlwidgets
+
+        for widgetClass in (*ctkwidgets.WIDGETS, *mrmlwidgets.WIDGETS):
+            self.registerCustomWidget(widgetClass)
+
+
+def storedProperty(kind, name, default, notify=None, changed=None):
+    """A Qt property kept in the Python object: emits the signal ``notify``, then calls method ``changed``."""
+
+    def read(self):
+        value = self.__dict__.get("_" + name, default)
+        return value() if callable(value) else value
+
+    def write(self, value):
+        if read(self) == value:
+            return
+        self.__dict__["_" + name] = value
+        if changed:
+            getattr(self, changed)()
+        if notify:
+            getattr(self, notify).emit(value)
+
+    return QtCore.Property(kind, read, write)
+
+
+def _qObjectClasses():
+    for module in _QT_MODULES:
+        for name in dir(module):  # not vars(): PySide6 makes its types when they are asked for
+            candidate = getattr(module, name)
+            if isinstance(candidate, type) and issubclass(candidate, QtCore.QObject):
+                yield candidate
+
+
+def _propertiesToAttributes(qtClass):
+    metaObject = qtClass.staticMetaObject
+    for index in range(metaObject.propertyOffset(), metaObject.propertyCount()):
+        name = metaObject.property(index).name()
+        if name not in _STAY_FUNCTIONS and not isinstance(getattr(qtClass, name, None), property):
+            setattr(qtClass, name, _attribute(qtClass, name))
+
+
+def _attribute(qtClass, name):
+    capitalised = name[0].upper() + name[1:]
+    getters = (getattr(qtClass, getter, None) for getter in ("is" + capitalised, "has" + capitalised, name))
+    getter = next((getter for getter in getters if callable(getter)), lambda self: self.property(name))
+    setter = getattr(qtClass, "set" + capitalised, lambda self, value: self.setProperty(name, value))
+    return property(lambda self: getter(self), lambda self, value: setter(self, value))
+
+
+def _signal(sender, signature):
+    """The signal of ``sender`` with this signature, such as "clicked(bool)"."""
+    match = re.match(r"(\w+)\s*(?:\((.*)\))?$", signature)
+    signal = getattr(sender, match[1])
+    argumentTypes = re.sub(r"const |[ &]", "", match[2] or "")
+    if argumentTypes and "*" not in argumentTypes:
+        try:
+            return signal[argumentTypes]
+        except (KeyError, IndexError, TypeError):
+            return signal  # not overloaded
+    return signal
+
+
+def _connectBySignature():
+    objectConnect = QtCore.QObject.connect
+    objectDisconnect = QtCore.QObject.disconnect
+
+    def connect(self, signature, *receiver):
+        if isinstance(signature, str):
+            return bool(_signal(self, signature).connect(*receiver))
+        return objectConnect(self, signature, *receiver)
+
+    def disconnect(self, signature=None, *receiver):
+        if isinstance(signature, str):
+            return _signal(self, signature).disconnect(*receiver)
+        return objectDisconnect(self) if signature is None else objectDisconnect(self, signature, *receiver)
+
+    # PySide6 looks connect and disconnect up by itself: setting them on the class has no effect.
+    getAttribute = QtCore.QObject.__getattribute__
+    replaced = {"connect": connect, "disconnect": disconnect}
+
+    def __getattribute__(self, name):
+        if name in replaced:
+            return MethodType(replaced[name], self)
+        return getAttribute(self, name)
+
+    QtCore.QObject.__getattribute__ = __getattribute__
