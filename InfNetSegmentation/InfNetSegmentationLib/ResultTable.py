@@ -30,16 +30,24 @@ def fillTableNode(tableNode, rows):
 
 
 def fillTableWidget(tableWidget, rows):
-    """Show the rows in a QTableWidget: regions across, one line per quantity, as fits a narrow panel."""
+    """Show the rows in a QTableWidget: regions across, findings down, as fits a narrow panel."""
     import qt
 
-    quantities = [column for column in columns() if column[0] != "region"]
-    tableWidget.setRowCount(len(quantities))
+    findings = (
+        ("ggo", _("Ground-glass opacity")),
+        ("consolidation", _("Consolidation")),
+        ("infection", _("Infection")),
+    )
+    tableWidget.setRowCount(1 + len(findings))
     tableWidget.setColumnCount(len(rows))
-    tableWidget.setHorizontalHeaderLabels([row["region"] for row in rows])
-    tableWidget.setVerticalHeaderLabels([title for _key, title in quantities])
-    for line, (key, _title) in enumerate(quantities):
-        for column, row in enumerate(rows):
-            item = qt.QTableWidgetItem(f"{row[key]:.1f}")
+    tableWidget.setHorizontalHeaderLabels([row["region"].capitalize() for row in rows])
+    tableWidget.setVerticalHeaderLabels([_("Lung volume"), *(title for _key, title in findings)])
+    tableWidget.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+    tableWidget.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+    for column, row in enumerate(rows):
+        texts = [f"{row['volume_ml']:.0f} mL"]
+        texts += [f"{row[key + '_ml']:.1f} mL\n{row[key + '_percent']:.1f} %" for key, _title in findings]
+        for line, text in enumerate(texts):
+            item = qt.QTableWidgetItem(text)
             item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             tableWidget.setItem(line, column, item)

@@ -48,7 +48,7 @@ def importFindings(labelImagePath, volumeNode, segmentationNode=None, provenance
         segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
         for segmentID, _name in FINDINGS:
             segment = segmentationNode.GetSegmentation().GetSegment(segmentID)
-            segment.SetTag(PROVENANCE_TAG, json.dumps(provenance or {}))
+            segment.SetTag(PROVENANCE_TAG, _asTag(provenance or {}))
     _placeBeside(volumeNode, segmentationNode)
     return segmentationNode
 
@@ -83,6 +83,11 @@ def _segment(segmentation, segmentID):
     if segmentation.GetSegment(segmentID) is None:
         segmentation.AddSegment(slicer.vtkSegment(), segmentID)
     return segmentation.GetSegment(segmentID)
+
+
+def _asTag(value):
+    # A .seg.nrrd file separates tags by "|", which JSON can write in another way.
+    return json.dumps(value).replace("|", "\\u007c")
 
 
 def _addNode(className, name):

@@ -19,11 +19,11 @@ def choose_device(name: str = "auto") -> torch.device:
     except RuntimeError as error:
         raise DeviceError(f"No device is called '{name}'; use auto, cpu, cuda, cuda:N or mps.") from error
     available = {
-        "cpu": lambda: True,
-        "cuda": lambda: (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available,
+        "cpu": True,
+        "cuda": (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
     }
-    if device.type not in available or not available[device.type]():
+    if not available.get(device.type):
         raise DeviceError(f"The device '{name}' is not available here; use --device auto or cpu.")
     return device
 
@@ -31,7 +31,7 @@ def choose_device(name: str = "auto") -> torch.device:
 def supports_bf16(device: torch.device) -> bool:
     """Whether bfloat16 arithmetic is faster than float32 on ``device``."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

@@ -162,7 +162,7 @@ class Host:
         """Leave and unload the module's panel."""
         slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(widget.moduleName)
         widget.parent.deleteLater()
-        slicer.app.processEvents()
+        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete.value)
 
     def waitUntil(self, condition, seconds=60):
         """Run the event loop until ``condition()`` is true; fails loudly if that never happens."""
@@ -184,13 +184,14 @@ class Host:
 
     def _installPythonModules(self):
         """The Python modules of Slicer that slicer-core lacks."""
-        from slicerhost import parameternode, scriptedmodule
+        from slicerhost import packages, parameternode, scriptedmodule
 
         i18n = ModuleType("slicer.i18n")
         i18n.tr = lambda text, context=None: text
         i18n.translate = lambda context, text: text
         for name, module in (
             ("ScriptedLoadableModule", scriptedmodule),
+            ("packaging", packages),
             ("parameterNodeWrapper", parameternode),
             ("i18n", i18n),
         ):

@@ -23,12 +23,15 @@ from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 _QT_MODULES = (QtCore, QtGui, QtWidgets)
 _NOT_IN_PYTHONQT = {"Signal", "Slot", "Property", "SignalInstance"}
+# Said by Qt about what the host does in another way: `qMRMLWidget.setMRMLScene` hands the scene on itself.
+_EXPECTED_MESSAGES = ("mrmlSceneChanged(vtkMRMLScene*)", "(sender name:", "(receiver name:", "propagateSizeHints")
 # Virtual or static functions that share the name of a property stay functions.
 _STAY_FUNCTIONS = {"sizeHint", "minimumSizeHint", "singleShot"}
 
 
 def install():
-    """Change PySide6's classes and register the modules ``qt`` and ``ctk``."""
+    """Change PySide6's classes, register the modules ``qt`` and ``ctk``, and return Slicer's own widget classes."""
+    QtCore.qInstallMessageHandler(_onQtMessage)
     for qtClass in _qObjectClasses():
         _propertiesToAttributes(qtClass)
     QtCore.QObject.name = property(
@@ -43,6 +46,11 @@ def install():
     sys.modules["ctk"] = ctkwidgets
     sys.modules["qt"] = _QtModule("qt")
     return mrmlwidgets.WIDGETS
+
+
+def _onQtMessage(kind, context, text):
+    if not any(expected in text for expected in _EXPECTED_MESSAGES):
+        print(text, file=sys.stderr)
 
 
 class _QtModule(ModuleType):

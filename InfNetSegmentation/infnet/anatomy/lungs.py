@@ -1,16 +1,20 @@
-"""A first lung mask by threshold and morphology, and the envelope that dense lung is looked for in.
+"""A first lung mask by threshold and morphology, and the envelope in which dense lung is looked for.
 
-The steps are the classical ones (Hu, Hoffman and Reinhardt, IEEE TMI 2001): air inside the body, less the airways,
-in two parts, with a smooth border. A threshold cannot see consolidated lung; what borders on the chest wall is
-regained from the convexity of the lung's outer surface.
+The steps are the classical ones (Hu, Hoffman and Reinhardt, IEEE TMI 2001): air inside the body, less the
+airways, in two parts, with a smooth border. A threshold does not see consolidated lung: what borders on the
+chest wall is regained by closing, and `lung_envelope` is wide enough for the rest.
 """
 
 import math
+from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import ConvexHull
+from skimage.draw import polygon2mask
 from skimage.measure import regionprops
 from skimage.morphology import convex_hull_image
 from skimage.segmentation import watershed
@@ -21,28 +25,33 @@ from infnet.reporting import Progress, silent
 
 RIGHT, LEFT = 1, 2
 
-_WORKING_SPACING_MM = 2.0  # of the morphology; the border is refined on the CT's own grid
+_WORKING_SPACING_MM = 2.0  # of the morphology
 _AIR_BELOW_HU = -400.0  # half way between aerated lung and soft tissue
-_GAS_BELOW_HU = -930.0  # mean of outside air and bowel gas; that of lung is above, emphysema included
-_TABLE_MM = 4.0  # half the thickness of a table's shell, below that of a chest wall
-_CLOSING_MM = 8.0  # half the width of vessels and nodules that are closed over
-_WALL_CLOSING_MM = 20.0  # the same at the chest wall, for consolidation
-_SMALLEST_PIECE = 0.1  # of the largest; smaller pieces of air are more often bowel than lung
-_POCKET_MM = 8.0
+_GAS_BELOW_HU = -930.0  # mean of outside air and of bowel gas; that of lung is above, emphysema included
+_POCKET_BELOW_HU = -950.0
+_POCKET_MM = 8.0  # radius of the smallest pocket of gas that is searched for
+_BOWEL_WALL_MM = 4.0
+_TABLE_SHELL_MM = 4.0  # half its thickness, less than that of a chest wall
 _AIRWAY_WALL_MM = 2.0
 _LARGEST_AIRWAYS_ML = 130.0
 _TRACHEA_SWAY_MM = 25.0
 _SMALLEST_SECTION_MM2 = 1500.0  # of the lungs' largest axial section
+_SMALLEST_PIECE = 0.1  # of the largest: smaller pieces of air are more often bowel than lung
+_CLOSING_MM = 8.0  # half the width of the vessels and nodules that are closed over
+_WALL_CLOSING_MM = 25.0  # the same for dense lung at the chest wall, in the axial plane
+_ENVELOPE_MARGIN_MM = 3.0
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
+HU = NDArray[np.float32]
 Spacing = NDArray[np.float64]  # mm, (z, y, x)
 
 
 def segment_lungs(ct: sitk.Image, progress: Progress = silent) -> sitk.Image:
-    """Lung mask of a chest CT (HU): uint8 on the CT's grid, 1 right lung, 2 left lung (the patient's), 0 elsewhere.
+    """Lung mask of a chest CT (HU): uint8 on the CT's grid, 1 right lung, 2 left lung, 0 elsewhere.
 
-    Trachea and main bronchi are left out roughly. Raises `NoLungError` if there is no lung.
+    Right is the patient's right. Trachea and main bronchi are left out roughly. Raises `NoLungError` without
+    lungs.
     """
     view = AxialView(ct)
     working = sitk.BinShrink(view.image, _shrink_factors(view.image))
@@ -62,6 +71,30 @@ def segment_lungs(ct: sitk.Image, progress: Progress = silent) -> sitk.Image:
     return view.restore(labels)
 
 
+def lung_envelope(lungs: Labels, spacing: Spacing) -> Labels:
+    """Convex hull of each lung in each axial slice, 3 mm wider: where infection is accepted.
+
+    A threshold mask lacks consolidated lung, and infection must not be lost for that; there is none outside.
+    `lungs` are labels as of `segment_lungs`, axial, (z, y, x); `spacing` is (z, y, x) in mm. Where both hulls
+    meet, a voxel of a lung keeps its side.
+    """
+    envelope = np.zeros_like(lungs)
+    angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    disc = _ENVELOPE_MARGIN_MM * np.stack([np.sin(angles), np.cos(angles)], axis=1) / spacing[1:]
+    for z in np.flatnonzero(lungs.any(axis=(1, 2))):
+        for side in (LEFT, RIGHT):
+            rows = np.flatnonzero((lungs[z] == side).any(axis=1))
+            if not len(rows):
+                continue
+            section = lungs[z, rows] == side
+            first, last = section.argmax(axis=1), section.shape[1] - 1 - section[:, ::-1].argmax(axis=1)
+            ends = np.concatenate([np.stack([rows, first], axis=1), np.stack([rows, last], axis=1)])
+            # The hull of points moved round a disc is the hull of the points, widened by the disc.
+            outline = (ends[:, None] + disc).reshape(-1, 2)
+            envelope[z][polygon2mask(lungs.shape[1:], outline[ConvexHull(outline).vertices])] = side
+    return np.where(lungs > 0, lungs, envelope)
+
+
 def _shrink_factors(image: sitk.Image) -> list[int]:
     return [
         min(size, max(1, round(_WORKING_SPACING_MM / spacing)))
@@ -69,50 +102,45 @@ def _shrink_factors(image: sitk.Image) -> list[int]:
     ]
 
 
-def _morphology(filter_: type, mask: Mask, spacing: Spacing, radius_mm: tuple[float, float, float]) -> Mask:
-    """Binary morphology with an ellipsoid of the given radii (z, y, x)."""
-    radius = [round(mm / s) for mm, s in zip(radius_mm[::-1], spacing[::-1], strict=True)]
-    image = sitk.GetImageFromArray(mask.view(np.uint8))
-    result: Mask = sitk.GetArrayFromImage(filter_(image, radius, sitk.sitkBall)).view(bool)
-    return result
-
-
-def _air_inside_body(hu: NDArray[np.float32], spacing: Spacing) -> Mask:
-    """Air that is neither outside the body nor in the table."""
+def _air_inside_body(hu: HU, spacing: Spacing) -> Mask:
+    """Air that is neither outside the body nor in the table, without larger pockets of gas."""
     air = hu < _AIR_BELOW_HU
-    tissue = _morphology(sitk.BinaryMorphologicalOpening, ~air, spacing, (0, _TABLE_MM, _TABLE_MM))
-    body = _largest_component(tissue)
+    tissue = _morphology(sitk.BinaryMorphologicalOpening, ~air, spacing, (0, _TABLE_SHELL_MM, _TABLE_SHELL_MM))
+    components, _ = ndimage.label(tissue)
+    sizes = _sizes(components)
+    body = tissue & (components == np.argmax(sizes))
+    hulls = np.stack([convex_hull_image(section) if section.any() else section for section in body])
+
     components, _ = ndimage.label(air)
-    mean = _mean_by_component(hu, components)
-    # A tightly cropped lung touches the border too: what tells it from outside air is its density.
-    at_border = np.unique(np.concatenate([components[:, [0, -1], :].ravel(), components[:, :, [0, -1]].ravel()]))
-    outside = np.zeros(len(mean), bool)
-    outside[at_border] = mean[at_border] < _GAS_BELOW_HU
-    return air & ~outside[components] & _slice_hulls(body) & ~_gas_pockets(hu, spacing)
+    outside = np.zeros(components.max() + 1, bool)
+    # A lung in a tightly cropped CT touches the border too: what tells it from outside air is its density.
+    at_border = np.union1d(components[:, [0, -1], :], components[:, :, [0, -1]])
+    outside[at_border] = _means(hu, components)[at_border] < _GAS_BELOW_HU
+
+    # Where only a thin wall parts stomach and lung, they are one component.
+    gas = ndimage.uniform_filter(hu, (1, 3, 3)) < _POCKET_BELOW_HU
+    pockets = _morphology(sitk.BinaryErode, gas, spacing, (_POCKET_MM,) * 3)
+    pockets = _morphology(sitk.BinaryDilate, pockets, spacing, (_POCKET_MM + _BOWEL_WALL_MM,) * 3)
+    return np.asarray(air & ~outside[components] & hulls & ~pockets)
 
 
-def _gas_pockets(hu: NDArray[np.float32], spacing: Spacing) -> Mask:
-    """Gas without tissue in it, such as the stomach's, which would join the lung where the wall between is thin."""
-    gas = ndimage.uniform_filter(hu, (1, 3, 3)) < -950
-    core = _morphology(sitk.BinaryErode, gas, spacing, (_POCKET_MM,) * 3)
-    return _morphology(sitk.BinaryDilate, core, spacing, (_POCKET_MM + 4,) * 3)
-
-
-def _airways(hu: NDArray[np.float32], air: Mask, spacing: Spacing) -> Mask:
+def _airways(hu: HU, air: Mask, spacing: Spacing) -> Mask:
     """Trachea and main bronchi: grown from the trachea's lumen until the next step would leak into lung."""
     airways = np.zeros_like(air)
     seeds = _trachea_seeds(hu, air, spacing)
+    if not seeds:
+        return airways
     image = sitk.GetImageFromArray(np.where(air, hu, 0))
-    for upper in range(-980, -800, 20) if seeds else []:
-        grown = sitk.GetArrayFromImage(sitk.ConnectedThreshold(image, seeds, -1024.0, float(upper))).view(bool)
+    for upper_hu in range(-980, -800, 20):
+        grown = sitk.GetArrayFromImage(sitk.ConnectedThreshold(image, seeds, -1024, upper_hu)).view(bool)
         if grown.sum() * spacing.prod() / 1000 > _LARGEST_AIRWAYS_ML:
             break
         airways = grown
     return _morphology(sitk.BinaryDilate, airways, spacing, (_AIRWAY_WALL_MM,) * 3)
 
 
-def _trachea_seeds(hu: NDArray[np.float32], air: Mask, spacing: Spacing) -> list[tuple[int, int, int]]:
-    """Indices (x, y, z) of the darkest voxel of each section that looks like the trachea's, in the upper two thirds."""
+def _trachea_seeds(hu: HU, air: Mask, spacing: Spacing) -> list[tuple[int, int, int]]:
+    """Index (x, y, z) of the darkest voxel of each section like the trachea's, in the upper two thirds."""
     pixel_mm2 = spacing[1] * spacing[2]
     seeds = []
     for z in range(len(air) // 3, len(air)):
@@ -128,48 +156,53 @@ def _trachea_seeds(hu: NDArray[np.float32], air: Mask, spacing: Spacing) -> list
                 section = np.where(components == region.label, hu[z], 0)
                 y, x = np.unravel_index(np.argmin(section), section.shape)
                 seeds.append((int(x), int(y), z))
-    # The trachea runs upright; what lies elsewhere is a tip of lung or gas.
-    off_axis = np.abs(np.array(seeds) - np.median(seeds, axis=0))[:, :2] * spacing[:0:-1] if seeds else []
-    return [seed for seed, off in zip(seeds, off_axis, strict=True) if max(off) < _TRACHEA_SWAY_MM]
+    if not seeds:
+        return []
+    # The trachea runs upright; what lies apart is a tip of lung or gas.
+    apart_mm = np.abs(np.array(seeds) - np.median(seeds, axis=0))[:, :2] * spacing[:0:-1]
+    return [seed for seed, mm in zip(seeds, apart_mm, strict=True) if max(mm) < _TRACHEA_SWAY_MM]
 
 
-def _two_lungs(hu: NDArray[np.float32], air: Mask, spacing: Spacing) -> Labels:
-    """The lungs among the pieces of air, as labels; NoLungError if there are none."""
+def _two_lungs(hu: HU, air: Mask, spacing: Spacing) -> Labels:
+    """The lungs among the pieces of air, as labels; `NoLungError` if there are none."""
     components, _ = ndimage.label(air)
-    sizes = np.bincount(components.ravel())
-    sizes[0] = 0
-    sizes[_mean_by_component(hu, components) < _GAS_BELOW_HU] = 0
+    sizes = _sizes(components)
+    sizes[_means(hu, components) < _GAS_BELOW_HU] = 0
     largest = components == np.argmax(sizes)
     section_mm2 = largest.sum(axis=(1, 2)).max() * spacing[1] * spacing[2]
-    if not sizes.max() or section_mm2 < _SMALLEST_SECTION_MM2:
-        raise NoLungError("No lung was found in the CT.")
-    parts = _split(largest, spacing)
-    for label in np.argsort(sizes)[-2::-1]:
-        if sizes[label] < _SMALLEST_PIECE * sizes.max():
-            break
-        parts.append(components == label)
-    x = [_centre(part)[2] for part in parts]
-    # x runs from the patient's right to the left.
-    if len(parts) > 1 and _beside(parts[0], parts[1], spacing):
+    if not sizes.any() or section_mm2 < _SMALLEST_SECTION_MM2:
+        raise NoLungError("No lung was found in the CT. Is it a chest CT in Hounsfield units?")
+    pieces = _split(largest, spacing)
+    pieces += [
+        components == label
+        for label in np.flatnonzero(sizes > _SMALLEST_PIECE * sizes.max())
+        if label != np.argmax(sizes)
+    ]
+    pieces.sort(key=np.count_nonzero, reverse=True)
+    x = [_centre(piece)[2] for piece in pieces]
+    if len(pieces) > 1 and _beside(pieces[0], pieces[1], spacing):
         midline = (x[0] + x[1]) / 2
     else:
         midline = _spine(hu, largest, spacing)
     labels = np.zeros(air.shape, np.uint8)
-    for part, part_x in zip(parts, x, strict=True):
-        labels[part] = LEFT if part_x > midline else RIGHT
+    for piece, piece_x in zip(pieces, x, strict=True):
+        labels[piece] = LEFT if piece_x > midline else RIGHT  # x runs from the patient's right to the left
     return labels
 
 
 def _split(piece: Mask, spacing: Spacing) -> list[Mask]:
     """Lungs that touch, parted at their narrowest connection; the piece alone if it is one lung."""
-    depth = ndimage.distance_transform_edt(piece, sampling=spacing)
+    (box,) = ndimage.find_objects(piece.view(np.uint8))
+    depth = np.zeros(piece.shape, np.float32)
+    depth[box] = ndimage.distance_transform_edt(np.pad(piece[box], ((0, 0), (1, 1), (1, 1))), sampling=spacing)[
+        :, 1:-1, 1:-1
+    ]
     for margin_mm in np.arange(0.5, 16, 1.5):
         components, _ = ndimage.label(depth > margin_mm)
-        sizes = np.bincount(components.ravel())
-        sizes[0] = 0
-        if not sizes.any():
-            break
-        first, second = [*np.argsort(sizes)[::-1], 0][:2]
+        sizes = _sizes(components)
+        if np.count_nonzero(sizes) < 2:
+            continue
+        first, second = np.argsort(sizes)[:-3:-1]
         if sizes[second] > 0.2 * sizes[first] and _beside(components == first, components == second, spacing):
             markers = (components == first) + np.uint8(2) * (components == second)
             parted = watershed(-depth, markers, mask=piece)
@@ -178,86 +211,82 @@ def _split(piece: Mask, spacing: Spacing) -> list[Mask]:
 
 
 def _beside(one: Mask, other: Mask, spacing: Spacing) -> bool:
-    """Whether two pieces lie side by side, as lungs do, and not above or before each other, as lobes do."""
+    """Whether two pieces lie side by side, as lungs do, and not one above or before the other as lobes."""
     z, y, x = np.abs(_centre(one) - _centre(other)) * spacing
     return bool(x > 50 and x > max(z, y))
 
 
-def _centre(mask: Mask) -> NDArray[np.float64]:
-    return np.array([np.average(np.arange(n), weights=mask.sum(axis=tuple({0, 1, 2} - {a}))) for a, n in enumerate(mask.shape)])
-
-
-def _spine(hu: NDArray[np.float32], lung: Mask, spacing: Spacing) -> float:
-    """x index of the spine, the column behind the lung's centre that holds most bone."""
-    bone = (hu[:, round(_centre(lung)[1]) :] > 150).sum(axis=(0, 1)).astype(float)
-    return float(np.argmax(ndimage.uniform_filter1d(bone, max(1, round(40 / spacing[2])), mode="constant")))
+def _spine(hu: HU, lung: Mask, spacing: Spacing) -> int:
+    """x index of the spine: where, behind the centre of the lung, most bone is."""
+    bone = (hu[:, round(_centre(lung)[1]) :] > 150).sum(axis=(0, 1)).astype(np.float64)
+    return int(np.argmax(ndimage.uniform_filter1d(bone, max(1, round(40 / spacing[2])), mode="constant")))
 
 
 def _close(lungs: Labels, airways: Mask, spacing: Spacing) -> Labels:
-    """Vessels, nodules and dense lung at the chest wall become part of the lung that surrounds them."""
+    """Vessels, nodules and dense lung at the chest wall become part of the lung around them."""
     closed = lungs.copy()
-    for side in (RIGHT, LEFT):
-        box = ndimage.find_objects(lungs == side, max_label=1)[0]
+    for side, box in zip((RIGHT, LEFT), ndimage.find_objects(lungs, max_label=2), strict=True):
         if box is None:
             continue
         lung = lungs[box] == side
-        at_wall = _closing(lung, spacing, (0, _WALL_CLOSING_MM, _WALL_CLOSING_MM)) & _seen_from_chest_wall(lung, side)
-        lung = _closing(lung | at_wall, spacing, (_CLOSING_MM,) * 3)
+        at_wall = _closing(lung, spacing, (0, _WALL_CLOSING_MM, _WALL_CLOSING_MM))
+        lung = _closing(lung | (at_wall & _faces_chest_wall(lung, side)), spacing, (_CLOSING_MM,) * 3)
         lung = ndimage.binary_fill_holes(lung)
         closed[box][lung & (closed[box] == 0) & ~airways[box]] = side
     return closed
 
 
-def _closing(mask: Mask, spacing: Spacing, radius_mm: tuple[float, float, float]) -> Mask:
-    pad = [(0, 0), *((math.ceil(mm / s),) * 2 for mm, s in zip(radius_mm[1:], spacing[1:], strict=True))]
-    closed = _morphology(sitk.BinaryMorphologicalClosing, np.pad(mask, pad), spacing, radius_mm)
-    return closed[:, pad[1][0] : -pad[1][0], pad[2][0] : -pad[2][0]]
-
-
-def _seen_from_chest_wall(lung: Mask, side: int) -> Mask:
-    """Voxels with no lung between them and the lateral or the posterior chest wall."""
-    from_lateral = lung if side == RIGHT else lung[:, :, ::-1]
-    lateral = ~np.logical_or.accumulate(from_lateral, axis=2)
-    if side == LEFT:
-        lateral = lateral[:, :, ::-1]
+def _faces_chest_wall(lung: Mask, side: int) -> Mask:
+    """Voxels without lung between them and the lateral or the posterior chest wall."""
+    inward = slice(None) if side == RIGHT else slice(None, None, -1)
+    lateral = ~np.logical_or.accumulate(lung[:, :, inward], axis=2)[:, :, inward]
     posterior = ~np.logical_or.accumulate(lung[:, ::-1], axis=1)[:, ::-1] & lung.any(axis=1, keepdims=True)
     return lateral | posterior
 
 
-def _slice_hulls(mask: Mask) -> Mask:
-    """Convex hull of the mask in each axial slice."""
-    return np.stack([convex_hull_image(section) if section.any() else section for section in mask])
+def _on_full_grid(lungs: Labels, working: sitk.Image, view: AxialView) -> Labels:
+    """Labels of the working grid on the CT's, their border interpolated between the working grid's voxels."""
+    labels = np.zeros(view.image.GetSize()[::-1], np.uint8)
+    for side in (LEFT, RIGHT):
+        image = sitk.GetImageFromArray(np.where(lungs == side, np.uint8(200), np.uint8(0)))
+        image.CopyInformation(working)
+        # The working grid can end a little before the CT's does: extrapolate.
+        image = sitk.Resample(image, view.image, sitk.Transform(), sitk.sitkLinear, 0, sitk.sitkUInt8, True)
+        labels[sitk.GetArrayViewFromImage(image) >= 100] = side
+    return labels
 
 
-def _largest_component(mask: Mask) -> Mask:
-    components, _ = ndimage.label(mask)
+def _closing(mask: Mask, spacing: Spacing, radius_mm: tuple[float, float, float]) -> Mask:
+    """Closing that treats what lies beyond the array in the axial plane as background."""
+    pad_y, pad_x = (math.ceil(mm / s) for mm, s in zip(radius_mm[1:], spacing[1:], strict=True))
+    padded = np.pad(mask, ((0, 0), (pad_y, pad_y), (pad_x, pad_x)))
+    return _morphology(sitk.BinaryMorphologicalClosing, padded, spacing, radius_mm)[:, pad_y:-pad_y, pad_x:-pad_x]
+
+
+def _morphology(
+    operation: Callable[..., sitk.Image], mask: Mask, spacing: Spacing, radius_mm: tuple[float, float, float]
+) -> Mask:
+    """A binary operation of SimpleITK with an ellipsoid of these radii (z, y, x)."""
+    radius = [round(mm / s) for mm, s in zip(radius_mm[::-1], spacing[::-1], strict=True)]
+    result = operation(sitk.GetImageFromArray(mask.view(np.uint8)), radius, sitk.sitkBall)
+    return cast(Mask, sitk.GetArrayFromImage(result).view(bool))
+
+
+def _centre(mask: Mask) -> NDArray[np.float64]:
+    """Centre of gravity (z, y, x), by index."""
+    z, yx = mask.sum(axis=(1, 2)), mask.sum(axis=0)
+    return np.array([np.average(np.arange(len(n)), weights=n) for n in (z, yx.sum(axis=1), yx.sum(axis=0))])
+
+
+def _sizes(components: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Number of voxels by component; none for the background."""
     sizes = np.bincount(components.ravel())
     sizes[0] = 0
-    largest: Mask = components == np.argmax(sizes)
-    return largest & mask
+    return sizes
 
 
-def _mean_by_component(hu: NDArray[np.float32], components: NDArray[np.int32]) -> NDArray[np.float64]:
+def _means(hu: HU, components: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Mean HU by component."""
     flat = components.ravel()
-    return np.bincount(flat, weights=hu.ravel()) / np.maximum(np.bincount(flat), 1)
-
-
-def _on_full_grid(lungs: Labels, working: sitk.Image, view: AxialView) -> Labels:
-    """Labels of the working grid on the CT's, with a border interpolated between the working grid's voxels."""
-
-    def resampled(array: Labels, interpolator: int) -> Labels:
-        image = sitk.GetImageFromArray(array)
-        image.CopyInformation(working)
-        # The working grid can end a little before the CT does: extrapolate.
-        result = sitk.Resample(image, view.image, sitk.Transform(), interpolator, 0, sitk.sitkUInt8, True)
-        labels: Labels = sitk.GetArrayFromImage(result)
-        return labels
-
-    inside = resampled(np.where(lungs > 0, np.uint8(200), np.uint8(0)), sitk.sitkLinear) >= 100
-    # The nearest label is missing in the half voxel that interpolation adds at a convex corner: the side decides.
-    return resampled(_nearest_side(lungs), sitk.sitkNearestNeighbor) * inside
-
-
-def _nearest_side(lungs: Labels) -> Labels:
-    """Every voxel labelled with the side of the lung it touches."""
-    return ndimage.grey_dilation(lungs, size=(3, 3, 3))*(lungs==0)+lungs
+    means: NDArray[np.float64] = np.bincount(flat, weights=hu.ravel()) / np.bincount(flat).clip(1)
+    return means

@@ -12,8 +12,12 @@ HELP = "Segment 2-D slices (grey images, lung window, cropped to the lungs)."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("slices", type=Path, metavar="SLICE_DIR", help="folder of 2-D images")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR",
-        help="gets infection/STEM.png (probability as 0..255) and labels/STEM.png (0 background, 1 GGO, 2 consolidation)",
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="gets infection/STEM.png (probability as 0..255) and labels/STEM.png (1 GGO, 2 consolidation)",
     )
     parser.add_argument("--model", help="infection model: name or path (see infnet models)")
     parser.add_argument("--labels-model", help="multi-class model: name or path")
@@ -25,7 +29,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     import numpy as np
     from PIL import Image
 
-    from infnet.data.labelled_slices import find_images, read_grey
+    from infnet.data.labelled_slices import find_images, read_grey, unit_range
     from infnet.errors import OutputError
     from infnet.inference.predictor import SlicePredictor
 
@@ -35,7 +39,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     try:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-        slices = (read_grey(path) / np.float32(255) for path in paths)
+        slices = (unit_range(read_grey(path)) for path in paths)
         for done, (path, prediction) in enumerate(zip(paths, predictor(slices), strict=True), start=1):
             infection = (prediction.infection * 255).round().astype(np.uint8)
             labels = prediction.labels(options.threshold)

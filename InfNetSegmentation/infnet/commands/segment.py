@@ -1,10 +1,146 @@
+"""``infnet segment``: ground-glass opacity and consolidation in a chest CT."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infnet.reporting import Reporter
+
+if TYPE_CHECKING:
+    from infnet.quantification.volumes import Row
+
 NAME = "segment"
-HELP = "Segment a CT."
+HELP = "Segment ground-glass opacity and consolidation in a chest CT."
 
 
-def add_arguments(parser):
-    pass
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ct", type=Path, metavar="CT", help="NRRD, NIfTI or MetaImage file, or folder of DICOM slices")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="OUT.seg.nrrd: segmentation for 3D Slicer; OUT.nrrd, .nii.gz, .nii or .mha: label image (0 background, "
+        "1 ground-glass opacity, 2 consolidation) on the CT's grid",
+    )
+    parser.add_argument("--table", type=Path, metavar="T.csv", help="volumes per lung and in total, as CSV")
+    parser.add_argument("--probability", type=Path, metavar="P.nrrd", help="probability of infection, as an image")
+    parser.add_argument("--model", help="infection model: name or path (see infnet models)")
+    parser.add_argument("--labels-model", help="multi-class model: name or path")
+    parser.add_argument(
+        "--threshold",
+        type=_probability,
+        default=0.5,
+        metavar="P",
+        help="probability from which a voxel counts as infected; default %(default)s",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default %(default)s")
 
 
-def run(options, reporter):
-    raise NotImplementedError
+def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    from infnet.anatomy.lungs import segment_lungs
+    from infnet.data.files import check_output
+    from infnet.data.segmentations import SEGMENTATION_ENDING, write_segmentation
+    from infnet.data.volumes import IMAGE_ENDINGS, read_ct, write_image
+    from infnet.inference.slices import SliceLook
+    from infnet.inference.volume import segment_volume
+    from infnet.quantification.volumes import quantify, write_table
+
+    for path, endings in (
+        (options.output, IMAGE_ENDINGS),
+        (options.table, (".csv",)),
+        (options.probability, IMAGE_ENDINGS),
+    ):
+        if path is not None:
+            check_output(path, endings)
+
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "read"):
+        reporter.progress("read", 0, 1)
+        ct, warnings = read_ct(options.ct)
+        reporter.progress("read", 1, 1)
+    for warning in warnings:
+        reporter.message(f"Warning: {warning}")
+    with _timed(seconds, "models"):
+        from infnet.inference.predictor import SlicePredictor
+
+        predictor = SlicePredictor.from_models(options.model, options.labels_model, options.device)
+    with _timed(seconds, "lungs"):
+        lungs = segment_lungs(ct, reporter.progress)
+    look = SliceLook()
+    with _timed(seconds, "network"):
+        segmented = segment_volume(ct, predictor, lungs, look, options.threshold, reporter.progress)
+    table = quantify(segmented.labels, segmented.lungs)
+    provenance = {
+        **predictor.provenance,
+        "ct": options.ct.name,
+        "lungs": "threshold and morphology",
+        "window_hu": list(look.window),
+        "threshold": options.threshold,
+        "slices": segmented.slices,
+        "warnings": warnings,
+    }
+    # The last time a stop is heeded. The output itself comes last: where it is, the others are.
+    reporter.progress("write", 1, 1)
+    with _timed(seconds, "write"):
+        if options.table is not None:
+            write_table(table, options.ct.name, options.table)
+        if options.probability is not None:
+            write_image(segmented.infection, options.probability)
+        if options.output.name.lower().endswith(SEGMENTATION_ENDING):
+            write_segmentation(segmented.labels, options.output, provenance)
+        else:
+            write_image(segmented.labels, options.output)
+    payload = {
+        "output": str(options.output),
+        "table": table,
+        "provenance": provenance,
+        "warnings": warnings,
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+        "peak_memory_mb": _peak_memory_mb(),
+    }
+    reporter.result(payload, _summary(options, table, seconds))
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
+
+
+def _peak_memory_mb() -> float | None:
+    """The most memory this process has had so far; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
+
+
+def _summary(options: argparse.Namespace, table: "Sequence[Row]", seconds: dict[str, float]) -> str:
+    lines = [f"{'':<11}{'lung':>9}{'GGO':>20}{'consolidation':>20}{'infection':>20}"]
+    for row in table:
+        findings = (
+            (row["ggo_ml"], row["ggo_percent"]),
+            (row["consolidation_ml"], row["consolidation_percent"]),
+            (row["infection_ml"], row["infection_percent"]),
+        )
+        cells = "".join(f"{ml:>10.1f} mL{percent:>5.1f} %" for ml, percent in findings)
+        lines.append(f"{row['region']:<11}{row['volume_ml']:>6.0f} mL{cells}")
+    written = [path for path in (options.output, options.table, options.probability) if path is not None]
+    lines.append(f"Written in {sum(seconds.values()):.0f} s: {', '.join(str(path) for path in written)}")
+    return "\n".join(lines)

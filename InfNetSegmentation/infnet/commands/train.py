@@ -22,12 +22,21 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         "--task", choices=["infection", "findings"], default="infection", help="what the model shall find"
     )
     parser.add_argument(
-        "--priors", type=Path, metavar="DIR", help="for findings: infection maps STEM.png (default: the truth)"
+        "--priors",
+        type=Path,
+        metavar="DIR",
+        help="for findings: infection maps STEM.png (default: the truth)",
     )
-    parser.add_argument("--encoder", default="efficientnet_lite0", help="of Inf-Net: %(default)s, vgg16, res2net50")
+    parser.add_argument(
+        "--encoder", default="efficientnet_lite0", help="of Inf-Net: %(default)s, vgg16, res2net50"
+    )
     parser.add_argument("--encoder-weights", choices=["imagenet", "none"], default="imagenet")
     parser.add_argument(
-        "--base-channels", type=int, default=32, metavar="N", help="of the multi-class U-Net (paper's code: 64)"
+        "--base-channels",
+        type=int,
+        default=32,
+        metavar="N",
+        help="of the multi-class U-Net (paper's code: 64)",
     )
     parser.add_argument("--epochs", type=int, default=60, metavar="N", help="default %(default)s")
     parser.add_argument("--batch-size", type=int, default=10, metavar="N", help="default %(default)s")
@@ -55,7 +64,9 @@ def recipe_from(options: argparse.Namespace) -> "Recipe":
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
     parser.add_argument("--name", help="of the model (default: the run folder's name)")
-    parser.add_argument("--licence", default="The licence of the training data applies.", help="for the model card")
+    parser.add_argument(
+        "--licence", default="The licence of the training data applies.", help="for the model card"
+    )
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:

@@ -42,6 +42,11 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     return np.asarray(_open(path).convert("L"))
 
 
+def unit_range(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """8-bit grey values or probabilities as float32 in [0, 1]."""
+    return (grey / 255).astype(np.float32)
+
+
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """A label image (H, W): the indices of a palette PNG or of a grey one; 8-bit masks of {0, 255} become {0, 1}.
 
@@ -69,7 +74,9 @@ def read_labelled_slices(folder: Path, priors: Path | None = None) -> Sequence[L
         prior = read_grey(_existing(priors / f"{path.stem}.png")) if priors else None
         for name, other in (("mask", labels), ("prior", prior)):
             if other is not None and other.shape != image.shape:
-                raise InputError(f"{path}: {image.shape}, but its {name} is {other.shape}. Remove or mend it.")
+                raise InputError(
+                    f"{path}: {image.shape}, but its {name} is {other.shape}. Remove or mend it."
+                )
         slices.append(LabelledSlice(path.stem, image, labels, prior))
     return slices
 

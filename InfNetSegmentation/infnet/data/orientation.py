@@ -1,17 +1,17 @@
 """Axial slices of a volume, whatever its direction, and the way back onto the volume's own grid."""
 
+from typing import Any
+
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 
 class AxialView:
-    """A volume with its axes permuted and flipped, never resampled, so that they run as nearly as possible along
-    patient left, posterior and superior (LPS): slices along the first array axis are axial and stand in the usual
-    order.
+    """A volume whose axes run as nearly as possible to the patient's left, back and head (LPS).
 
-    ``image`` is the reoriented volume. Its array is (z, y, x): z ascends from feet to head, y from anterior to
-    posterior, x from the patient's right to the left.
+    They are permuted and flipped for that, never resampled. ``image`` is the reoriented volume; its array is
+    (z, y, x): z ascends from feet to head, y from front to back, x from the patient's right to the left.
     """
 
     def __init__(self, volume: sitk.Image) -> None:
@@ -19,17 +19,22 @@ class AxialView:
         orient.SetDesiredCoordinateOrientation("LPS")
         self.image: sitk.Image = orient.Execute(volume)
         self._volume = volume
-        # Undone by these, not by orienting back: at 45 degrees "the nearest axis" need not find the same way back.
+        # Undone by these, not by orienting back: at 45 degrees the nearest axis need not be the same again.
         self._permutation: tuple[int, ...] = orient.GetPermuteOrder()
         self._flips: tuple[bool, ...] = orient.GetFlipAxes()
 
-    def array(self) -> NDArray[np.generic]:
-        """The voxels, (z, y, x), as a read-only view."""
-        return sitk.GetArrayViewFromImage(self.image)
+    @property
+    def spacing(self) -> NDArray[np.float64]:
+        """Distance between voxels along the array's axes (z, y, x) in mm."""
+        return np.array(self.image.GetSpacing()[::-1])
 
-    def restore(self, array: NDArray[np.generic]) -> sitk.Image:
+    def array(self) -> NDArray[Any]:
+        """A copy of the voxels, (z, y, x)."""
+        return sitk.GetArrayFromImage(self.image)
+
+    def restore(self, array: NDArray[Any]) -> sitk.Image:
         """An array (z, y, x) of this view's shape as an image on the original volume's exact grid."""
-        image = sitk.Flip(sitk.GetImageFromArray(array), self._flips)
+        image: sitk.Image = sitk.Flip(sitk.GetImageFromArray(array), self._flips)
         image = sitk.PermuteAxes(image, [self._permutation.index(axis) for axis in range(3)])
         image.CopyInformation(self._volume)
         return image

@@ -10,7 +10,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from infnet.data import augmentation
-from infnet.data.labelled_slices import LabelledSlice
+from infnet.data.labelled_slices import LabelledSlice, unit_range
 
 
 class Sample(NamedTuple):
@@ -43,19 +43,23 @@ class SliceDataset(Dataset[Sample]):
         index, seed = draw
         labelled = self._slices[index]
         truth = labelled.labels > 0
-        prior = truth if labelled.prior is None else labelled.prior / np.float32(255)
+        prior = truth.astype(np.float32) if labelled.prior is None else unit_range(labelled.prior)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self._geometry is not None and torch.rand(()) < 0.3:
-                prior = truth
+                prior = truth.astype(np.float32)
             image = tv_tensors.Image(torch.tensor(labelled.image)[None] / 255)
-            shown_prior = tv_tensors.Image(torch.from_numpy(prior.astype(np.float32))[None])
+            shown_prior = tv_tensors.Image(torch.from_numpy(prior)[None])
             labels = tv_tensors.Mask(torch.from_numpy(labelled.labels.astype(np.int64))[None])
             image, shown_prior, labels = self._resize(image, shown_prior, labels)
             if self._geometry is not None and self._intensity is not None:
                 image, shown_prior, labels = self._geometry(image, shown_prior, labels)
                 image = self._intensity(image).clamp(0, 1)
-        return Sample(image.as_subclass(torch.Tensor), labels[0].as_subclass(torch.Tensor), shown_prior.as_subclass(torch.Tensor))
+        return Sample(
+            image.as_subclass(torch.Tensor),
+            labels[0].as_subclass(torch.Tensor),
+            shown_prior.as_subclass(torch.Tensor),
+        )
 
 
 class SeededSampler(Sampler[tuple[int, int]]):

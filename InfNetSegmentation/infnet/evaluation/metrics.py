@@ -14,8 +14,6 @@ def dice(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 def threshold_mean_dice(probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
     """The paper's Dice: the mean over 256 thresholds of the map scaled to its minimum and maximum, as 8-bit."""
-    metric = FmeasureV2(
-        metric_handlers={"dice": DICEHandler(with_dynamic=True, with_adaptive=False)}
-    )
+    metric = FmeasureV2(metric_handlers={"dice": DICEHandler(with_dynamic=True, with_adaptive=False)})
     metric.step((probability * 255).round().astype(np.uint8), truth.astype(np.uint8) * 255)
     return float(metric.get_results()["dice"]["dynamic"].mean())

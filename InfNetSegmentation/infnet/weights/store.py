@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
@@ -72,9 +71,13 @@ def load_model(name_or_path: str) -> Model:
     try:
         data = weights.read_bytes()
     except OSError as error:
-        raise InvalidModelError(f"{weights}: {error.strerror}; a model's weights lie beside its card.") from error
+        raise InvalidModelError(
+            f"{weights}: {error.strerror}; a model's weights lie beside its card."
+        ) from error
     if hashlib.sha256(data).hexdigest() != card.sha256:
-        raise InvalidModelError(f"{weights}: not the weights that {path.name} describes (SHA-256); get both again.")
+        raise InvalidModelError(
+            f"{weights}: not the weights that {path.name} describes (SHA-256); get both again."
+        )
     try:
         network = build_network(card.network["name"], card.network["options"])
         network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load(data).items()})

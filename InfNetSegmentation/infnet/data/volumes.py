@@ -1,0 +1,180 @@
+"""Chest CTs from files and DICOM folders, checked; images to files, whole or not at all."""
+
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from infnet.data.files import written_whole
+from infnet.errors import (
+    InputError,
+    InputNotFoundError,
+    IntensityError,
+    NotAVolumeError,
+    UnreadableImageError,
+)
+
+IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".mha")
+"""Of the images that `write_image` writes: formats of one file, with a volume's whole geometry."""
+
+_LOWEST_HU, _HIGHEST_HU = -1024, 32767
+_AIR_HU, _WATER_HU = -500, 0  # a chest CT has voxels below the one and above the other
+_THICK_MM, _COARSE_MM, _TILTED_DEGREES, _SHORT_MM = 5.0, 2.0, 15.0, 150.0
+
+
+def read_ct(path: Path) -> tuple[sitk.Image, list[str]]:
+    """A CT and what is unusual about its geometry, one sentence each.
+
+    ``path`` is a file (NRRD, NIfTI, MetaImage, enhanced DICOM, …) or a folder of DICOM slices. The image is int16
+    (float32 if the file has fractions), in Hounsfield units from −1024 up: the lower values that scanners put
+    outside the scan circle are raised to that.
+
+    Raises `InputNotFoundError`, `UnreadableImageError`, `NotAVolumeError` or `IntensityError`.
+    """
+    if not path.exists():
+        raise InputNotFoundError(f"{path}: no such file or folder.")
+    with _without_itk_warnings():
+        image, warnings = _read_dicom_folder(path) if path.is_dir() else (_read_file(path), [])
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise NotAVolumeError(
+            f"{path}: a {image.GetDimension()}-D image with {image.GetNumberOfComponentsPerPixel()} values a voxel; "
+            "a CT is 3-D with one."
+        )
+    if min(image.GetSize()) < 2:
+        raise NotAVolumeError(f"{path}: a single slice; give the whole volume, or the folder of its DICOM slices.")
+    return _hounsfield(image, path), warnings + _geometry_warnings(image)
+
+
+def write_image(image: sitk.Image, path: Path) -> None:
+    """Write an image, compressed. Raises `OutputError`; then there is no new file, and an old one is untouched."""
+    with written_whole(path) as temporary:
+        sitk.WriteImage(image, temporary, useCompression=True)
+
+
+@contextmanager
+def _without_itk_warnings() -> Iterator[None]:
+    """ITK prints warnings that mean nothing to a user; what matters is told by exceptions and our own warnings."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+def _read_file(path: Path) -> sitk.Image:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            _check_nifti_is_whole(path, reader)
+        image: sitk.Image = reader.Execute()
+    except (RuntimeError, OSError, EOFError, zlib.error) as error:
+        raise UnreadableImageError(f"{path} is not an image that can be read, or it is damaged.") from error
+    return image
+
+
+def _check_nifti_is_whole(path: Path, reader: sitk.ImageFileReader) -> None:
+    """Raise `EOFError` for a truncated file: ITK would fill the missing voxels with zeros, silently."""
+    needed = float(reader.GetMetaData("vox_offset")) + np.prod(reader.GetSize()) * int(reader.GetMetaData("bitpix")) / 8
+    if path.name.lower().endswith(".gz"):
+        with gzip.open(path) as file:
+            actual = sum(len(block) for block in iter(lambda: file.read(1 << 20), b""))
+    else:
+        actual = path.stat().st_size
+    if actual < needed:
+        raise EOFError
+
+
+def _read_dicom_folder(folder: Path) -> tuple[sitk.Image, list[str]]:
+    series = {
+        uid: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
+        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    }
+    if not series:
+        raise UnreadableImageError(f"{folder}: no DICOM images in this folder.")
+    counts = Counter({uid: len(files) for uid, files in series.items()}).most_common()
+    warnings = []
+    if len(counts) > 1:
+        if counts[0][1] == counts[1][1]:
+            raise InputError(
+                f"{folder}: several DICOM series of {counts[0][1]} images each ({', '.join(series)}); "
+                "put the one to use into a folder of its own."
+            )
+        warnings.append(
+            f"The folder has {len(counts)} DICOM series; used is the longest, {counts[0][0]}, of {counts[0][1]} images."
+        )
+    files = series[counts[0][0]]
+    warnings += _slice_position_warnings(folder, files)
+    try:
+        return sitk.ReadImage(files), warnings
+    except RuntimeError as error:
+        raise UnreadableImageError(f"{folder}: its DICOM images do not make one volume, or are damaged.") from error
+
+
+def _slice_position_warnings(folder: Path, files: Sequence[str]) -> list[str]:
+    """Gaps between slices that a volume of one spacing cannot show. Raises `InputError` for doubled slices."""
+    positions = []
+    reader = sitk.ImageFileReader()
+    for file in files:
+        reader.SetFileName(file)
+        reader.ReadImageInformation()
+        if not (reader.HasMetaDataKey("0020|0032") and reader.HasMetaDataKey("0020|0037")):
+            return []
+        position, (row, column) = (
+            np.array(reader.GetMetaData(key).split("\\"), float).reshape(-1, 3) for key in ("0020|0032", "0020|0037")
+        )
+        positions.append((position @ np.cross(row, column)).item())
+    gaps = np.diff(np.sort(positions))
+    if not len(gaps):
+        return []
+    if gaps.min() < 0.01:
+        raise InputError(f"{folder}: several images of the series are at one position; separate its phases first.")
+    if gaps.max() - gaps.min() > 0.1 * np.median(gaps):
+        return [
+            f"The slices are not evenly spaced ({gaps.min():.2f} to {gaps.max():.2f} mm): some may be missing, and "
+            "volumes and positions are approximate."
+        ]
+    return []
+
+
+def _hounsfield(image: sitk.Image, path: Path) -> sitk.Image:
+    fractional = image.GetPixelID() in (sitk.sitkFloat32, sitk.sitkFloat64)
+    voxels = sitk.GetArrayViewFromImage(image)
+    if fractional and not np.isfinite(voxels).all():
+        raise IntensityError(f"{path}: some voxels are not a number or infinite.")
+    low, high = voxels.min(), voxels.max()
+    if low > _AIR_HU or high < _WATER_HU or high > _HIGHEST_HU:
+        raise IntensityError(
+            f"{path}: values from {low:g} to {high:g} are not Hounsfield units of a chest CT, where air is about "
+            "-1000 and water 0."
+        )
+    pixel_type = sitk.sitkFloat32 if fractional else sitk.sitkInt16
+    hounsfield: sitk.Image = sitk.Clamp(image, pixel_type, _LOWEST_HU, _HIGHEST_HU)
+    return hounsfield
+
+
+def _geometry_warnings(image: sitk.Image) -> list[str]:
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    spacing = np.array(image.GetSpacing())
+    axial = int(np.argmax(abs(direction[2])))
+    tilt = np.degrees(np.arccos(min(1.0, abs(direction[2, axial]))))
+    height = spacing[axial] * image.GetSize()[axial]
+    warnings = []
+    if spacing[axial] > _THICK_MM:
+        warnings.append(f"The slices are {spacing[axial]:.1f} mm apart: small lesions can be missed.")
+    if (coarsest := np.delete(spacing, axial).max()) > _COARSE_MM:
+        warnings.append(f"The pixels are {coarsest:.1f} mm wide: small lesions can be missed.")
+    if tilt > _TILTED_DEGREES:
+        warnings.append(f"The slices are tilted by {tilt:.0f} degrees; the networks know axial slices.")
+    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
+        warnings.append("The axes of the volume are not at right angles (gantry tilt).")
+    if height < _SHORT_MM:
+        warnings.append(f"The CT covers {height:.0f} mm from foot to head: volumes are those of the part shown.")
+    return warnings

@@ -1,0 +1,66 @@
+"""Axial CT slices in the look of the training slices, and maps back in their place."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T", bound=np.generic)
+Box = tuple[slice, slice]  # rows (y), columns (x) of an axial slice
+
+
+@dataclass(frozen=True)
+class SliceLook:
+    """How the training slices look: window, crop and orientation.
+
+    The labelled slices of COVID-SemiSeg are cropped to the lungs slice by slice and stand as transposed axials:
+    front of the patient to the left, the patient's right on top.
+
+    window - HU shown as 0 and as 1; fitted (`infnet.data.window`)
+    smallest_crop - height and width of the smallest crop, as a share of the box around all lungs; near apex and base
+        the lungs' own box would show less than any training slice
+    transposed - whether rows run from the patient's right to the left
+    """
+
+    window: tuple[float, float] = (-1100.0, 250.0)
+    smallest_crop: float = 0.6
+    transposed: bool = True
+
+    def render(self, hu: NDArray[np.number]) -> NDArray[np.float32]:
+        """A crop of an axial slice (y, x) in HU as the networks see it: float32 in [0, 1]."""
+        low, high = self.window
+        grey = ((hu.astype(np.float32) - low) / (high - low)).clip(0, 1)
+        return np.ascontiguousarray(self._turn(grey))
+
+    def restore(self, map_: NDArray[T]) -> NDArray[T]:
+        """A map of a rendered slice, on the axial slice's rows and columns again."""
+        return self._turn(map_)
+
+    def _turn(self, array: NDArray[T]) -> NDArray[T]:
+        return array.T if self.transposed else array
+
+    def crops(self, lungs: NDArray[np.uint8]) -> dict[int, Box]:
+        """The crop of each slice with lung, by slice index; ``lungs`` is axial (z, y, x), nonzero in lung."""
+        if not lungs.any():
+            return {}
+        around_all = _box(lungs.max(axis=0))
+        return {
+            int(z): (
+                self._widened(box[0], around_all[0]),
+                self._widened(box[1], around_all[1]),
+            )
+            for z in np.flatnonzero(lungs.any(axis=(1, 2)))
+            for box in [_box(lungs[z])]
+        }
+
+    def _widened(self, part: slice, whole: slice) -> slice:
+        """``part`` widened to the smallest crop about its middle, within ``whole``."""
+        size = max(part.stop - part.start, round(self.smallest_crop * (whole.stop - whole.start)))
+        start = min(max((part.start + part.stop - size) // 2, whole.start), whole.stop - size)
+        return slice(start, start + size)
+
+
+def _box(mask: NDArray[np.generic]) -> Box:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

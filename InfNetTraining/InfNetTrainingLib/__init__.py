@@ -1,0 +1,1 @@
+"""The Slicer side of InfNetTraining. The process that trains is run by InfNetSegmentationLib.BackendProcess."""

@@ -1,0 +1,179 @@
+"""The process that runs the backend, with a real child process that follows a script."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def BackendProcess(module):
+    from InfNetSegmentationLib.BackendProcess import BackendProcess
+
+    return BackendProcess
+
+
+class Record:
+    """Keeps what a process tells."""
+
+    def __init__(self):
+        self.progress, self.messages, self.results, self.errors = [], [], [], []
+
+    def callbacks(self):
+        return {
+            "onProgress": lambda *event: self.progress.append(event),
+            "onMessage": self.messages.append,
+            "onResult": self.results.append,
+            "onError": self.errors.append,
+        }
+
+
+@pytest.fixture
+def run(BackendProcess, fakeBackend, tmp_path):
+    """Starts the fake backend's training, which needs no input file."""
+
+    def start(scenario, useTimer=False):
+        record = Record()
+        process = BackendProcess(fakeBackend(scenario), **record.callbacks())
+        process.start(["train", "data", "-o", str(tmp_path / "out")], useTimer)
+        return process, record
+
+    return start
+
+
+def isRunning(pid):
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"  # an ended process may wait for its parent
+
+
+def test_success_tells_progress_messages_and_the_result(run, tmp_path):
+    process, record = run("success")
+    process.wait()
+    assert record.progress == [("infection", 1, 3), ("infection", 2, 3), ("infection", 3, 3)]
+    assert record.messages == ["scripted backend", "a line that is not JSON"]
+    assert record.results == [{"event": "result", "output": str(tmp_path / "out")}]
+    assert record.errors == []
+
+
+def test_an_error_event_is_told_with_its_code_and_message(run):
+    process, record = run("error")
+    process.wait()
+    (error,) = record.errors
+    assert (error.code, str(error)) == ("no-lung", "No lung was found in ct.nrrd.")
+    assert record.results == []
+
+
+def test_a_crash_is_told_with_what_it_wrote_last(run):
+    process, record = run("crash")
+    process.wait()
+    (error,) = record.errors
+    assert error.code == "crash"
+    assert "something broke deep inside" in str(error)
+    assert "-6" in str(error)  # SIGABRT
+
+
+def test_exit_status_0_without_a_result_is_an_error(run):
+    process, record = run("no-result")
+    process.wait()
+    assert record.results == []
+    assert record.errors[0].code == "crash"
+
+
+def test_the_backend_is_found_without_any_setting_of_the_user(BackendProcess, monkeypatch):
+    """`python -m infnet` in a process finds the package beside the module."""
+    from InfNetSegmentationLib.BackendProcess import backendCommand
+
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.chdir("/")
+    record = Record()
+    process = BackendProcess(backendCommand(), **record.callbacks())
+    process.start(["segment", "no-such-file.nrrd", "-o", "out.nrrd"], useTimer=False)
+    process.wait()
+    (error,) = record.errors
+    assert error.code != "crash", str(error)
+    assert "no-such-file.nrrd" in str(error)
+
+
+def test_pythonslicer_is_taken_where_it_is_on_the_path(module, tmp_path, monkeypatch):
+    from InfNetSegmentationLib.BackendProcess import backendCommand
+
+    assert backendCommand()[0] == sys.executable
+    launcher = tmp_path / "PythonSlicer"
+    launcher.write_text("#!/bin/sh\n")
+    launcher.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert backendCommand() == [str(launcher), "-m", "infnet"]
+
+
+def test_cancel_asks_politely_first(run, host):
+    process, record = run("stop", useTimer=True)
+    host.waitUntil(lambda: record.progress)
+    process.cancel("Stopped by the test.")
+    host.waitUntil(lambda: not process.running)
+    (error,) = record.errors
+    assert (error.code, str(error)) == ("cancelled", "Stopped by the test.")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks processes up in /proc")
+@pytest.mark.parametrize("how", ["cancel", "abort"])
+def test_a_backend_that_does_not_listen_is_ended_with_all_it_started(run, host, how):
+    process, record = run("ignore-stop", useTimer=True)
+    host.waitUntil(lambda: record.messages)
+    pids = [int(word) for word in record.messages[0].split()[1:]]
+    assert len(pids) == 2 and all(isRunning(pid) for pid in pids)
+    if how == "cancel":
+        process.cancel(gracePeriodSeconds=0.2)
+        host.waitUntil(lambda: not process.running)
+    else:
+        process.abort()
+        assert not process.running
+    host.waitUntil(lambda: not any(isRunning(pid) for pid in pids))
+    assert record.errors[0].code == "cancelled"
+
+
+@pytest.mark.parametrize("scenario", ["success", "error", "crash"])
+def test_no_file_is_left(run, scenario):
+    process, _record = run(scenario)
+    assert process.folder.stat().st_mode & 0o077 == 0, "others could read the patient's CT"
+    process.wait()
+    assert not process.folder.exists()
+
+
+def test_no_file_is_left_when_a_callback_fails(BackendProcess, fakeBackend, tmp_path):
+    def fail(payload):
+        raise ZeroDivisionError
+
+    process = BackendProcess(fakeBackend("success"), onResult=fail)
+    process.start(["train", "data", "-o", str(tmp_path / "out")], useTimer=False)
+    with pytest.raises(ZeroDivisionError):
+        process.wait()
+    assert not process.running
+    assert not process.folder.exists()
+
+
+def test_the_event_loop_goes_on_during_a_run(run, host):
+    import qt
+
+    ticks = []
+    timer = qt.QTimer()
+    timer.setInterval(10)
+    timer.timeout.connect(lambda: ticks.append(time.monotonic()))
+    timer.start()
+    process, record = run("stop", useTimer=True)
+    host.waitUntil(lambda: record.progress and len(ticks) > 5)
+    process.abort()
+    timer.stop()
+    assert max(b - a for a, b in zip(ticks, ticks[1:], strict=False)) < 1.0
+
+
+def test_a_program_that_does_not_exist_leaves_nothing(BackendProcess):
+    process = BackendProcess(["/no/such/program"])
+    with pytest.raises(FileNotFoundError):
+        process.start(["segment"], useTimer=False)
+    assert not process.running
+    assert not process.folder.exists()

@@ -1,0 +1,226 @@
+"""`InfNetSegmentationLogic.process`, as a script calls it: voxels, geometry, terminology, place in the scene."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+
+REPOSITORY = Path(__file__).parents[2]
+# Directions of the image axes (columns) in RAS: as most CTs are stored, flipped, transposed, oblique.
+OBLIQUE = np.linalg.qr(np.array([[-1.0, 0.2, 0.1], [0.15, -1.0, 0.3], [0.1, 0.25, 1.0]]))[0]
+DIRECTIONS = {
+    "axial": np.diag([-1.0, -1.0, 1.0]),
+    "flipped": np.diag([1.0, -1.0, -1.0]),
+    "sagittal": np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+    "oblique": OBLIQUE,
+}
+
+
+@pytest.fixture
+def process(module, fakeBackend):
+    """Runs the logic with the fake backend."""
+    return module.InfNetSegmentationLogic(fakeBackend("success")).process
+
+
+def putUnderTransform(volumeNode):
+    """A transform that turns, shifts and scales."""
+    matrix = np.array([[0.8, -0.6, 0.0, 20], [0.6, 0.8, 0.0, -5], [0.0, 0.0, 1.5, 3], [0, 0, 0, 1]])
+    transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    slicer.util.updateTransformMatrixFromArray(transformNode, matrix)
+    volumeNode.SetAndObserveTransformNodeID(transformNode.GetID())
+    return transformNode
+
+
+@pytest.mark.parametrize("underTransform", [False, True])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_segments_are_voxel_for_voxel_those_of_the_backend(
+    addCT, process, labelsOf, fakeLabels, direction, underTransform
+):
+    volumeNode = addCT(DIRECTIONS[direction])
+    if underTransform:
+        putUnderTransform(volumeNode)
+    segmentationNode = process(volumeNode).segmentationNode
+    expected = fakeLabels(volumeNode)
+    assert 0 < np.count_nonzero(expected == 1) != np.count_nonzero(expected == 2) > 0
+    np.testing.assert_array_equal(labelsOf(segmentationNode, volumeNode), expected)
+    assert segmentationNode.GetTransformNodeID() == volumeNode.GetTransformNodeID()
+
+
+def test_a_lesion_is_where_it_is_in_the_patient(addCT, process):
+    """The centre of a segment, in world coordinates, on an oblique CT under a transform."""
+    volumeNode = addCT(OBLIQUE)
+    values = slicer.util.arrayFromVolume(volumeNode)
+    values[:] = -800
+    values[2, 3:6, 4:7] = 250
+    slicer.util.arrayFromVolumeModified(volumeNode)
+    ijkToRAS = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(ijkToRAS)
+    transformNode = putUnderTransform(volumeNode)
+    expected = slicer.util.arrayFromTransformMatrix(transformNode) @ (
+        slicer.util.arrayFromVTKMatrix(ijkToRAS) @ [5.0, 4.0, 2.0, 1.0]
+    )
+    segmentationNode = process(volumeNode).segmentationNode
+    center = segmentationNode.GetSegmentCenterRAS("Consolidation")
+    np.testing.assert_allclose(center, expected[:3], atol=1e-3)
+
+
+def test_segments_carry_name_colour_and_terminology(addCT, process):
+    segmentation = process(addCT()).segmentationNode.GetSegmentation()
+    logic = slicer.modules.terminologies.logic()
+    expected = {
+        "GroundGlassOpacity": ("Ground-glass opacity", "DCM", "112120", "Ground glass opacity"),
+        "Consolidation": ("Consolidation", "99INFNET", "consolidation", "Consolidation"),
+    }
+    assert [segmentation.GetNthSegmentID(i) for i in range(2)] == list(expected)
+    colors = set()
+    for segmentID, (name, scheme, code, meaning) in expected.items():
+        segment = segmentation.GetSegment(segmentID)
+        text = vtk.reference("")
+        assert segment.GetTag(segment.GetTerminologyEntryTagName(), text)
+        entry = slicer.vtkSlicerTerminologyEntry()
+        assert logic.DeserializeTerminologyEntry(str(text), entry)
+        assert segment.GetName() == name
+        assert entry.GetCategoryObject().GetCodeValue() == "49755003"
+        finding = entry.GetTypeObject()
+        assert finding.GetCodingSchemeDesignator() == scheme
+        assert (finding.GetCodeValue(), finding.GetCodeMeaning()) == (code, meaning)
+        listed = slicer.vtkSlicerTerminologyEntry()
+        assert logic.FindTypeInTerminologyBy3dSlicerLabel(entry.GetTerminologyContextName(), name, listed)
+        assert listed.GetTypeObject().GetCodeValue() == code
+        assert entry.GetRegionObject().GetCodeValue() == "39607008"  # lung
+        recommended = np.array(listed.GetTypeObject().GetRecommendedDisplayRGBValue()) / 255
+        np.testing.assert_allclose(segment.GetColor(), recommended)
+        colors.add(segment.GetColor())
+    assert len(colors) == 2
+
+
+def test_result_lies_in_the_study_of_the_ct(addCT, process):
+    volumeNode = addCT()
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "CT chest")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volumeNode), study)
+    result = process(volumeNode)
+    for node in (result.segmentationNode, result.tableNode):
+        assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+
+
+def test_table_holds_the_volumes(addCT, process):
+    tableNode = process(addCT()).tableNode
+    columns = {tableNode.GetColumnName(i): i for i in range(tableNode.GetNumberOfColumns())}
+    assert [tableNode.GetCellText(row, 0) for row in range(3)] == ["right lung", "left lung", "total"]
+    assert float(tableNode.GetCellText(2, columns["Consolidation (mL)"])) == 50.0
+    assert float(tableNode.GetCellText(0, columns["Infection (%)"])) == 10.0
+
+
+def test_running_again_updates_instead_of_piling_up(addCT, process, labelsOf, fakeLabels):
+    volumeNode = addCT()
+    first = process(volumeNode)
+    slicer.util.arrayFromVolume(volumeNode)[:] -= 60
+    numberOfNodes = slicer.mrmlScene.GetNumberOfNodes()
+    second = process(volumeNode, first.segmentationNode)
+    assert second.segmentationNode is first.segmentationNode
+    assert second.tableNode is first.tableNode
+    assert slicer.mrmlScene.GetNumberOfNodes() == numberOfNodes
+    np.testing.assert_array_equal(labelsOf(second.segmentationNode, volumeNode), fakeLabels(volumeNode))
+
+
+def test_other_segments_of_the_chosen_segmentation_stay(addCT, process, labelsOf, fakeLabels):
+    volumeNode = addCT()
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    segmentationNode.GetSegmentation().AddEmptySegment("lungs", "Lungs")
+    lungs = (slicer.util.arrayFromVolume(volumeNode) > -500).astype(np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(lungs, segmentationNode, "lungs", volumeNode)
+    process(volumeNode, segmentationNode)
+    kept = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, "lungs", volumeNode)
+    np.testing.assert_array_equal(kept, lungs)
+    np.testing.assert_array_equal(labelsOf(segmentationNode, volumeNode), fakeLabels(volumeNode))
+
+
+def test_no_infection_gives_two_empty_segments(addCT, process, labelsOf):
+    volumeNode = addCT()
+    slicer.util.arrayFromVolume(volumeNode)[:] = -800
+    segmentationNode = process(volumeNode).segmentationNode
+    assert segmentationNode.GetSegmentation().GetNumberOfSegments() == 2
+    assert not labelsOf(segmentationNode, volumeNode).any()
+
+
+def test_saved_segmentation_comes_back_equal(addCT, process, labelsOf, fakeLabels, tmp_path):
+    from InfNetSegmentationLib.Scene import provenance
+
+    volumeNode = addCT(OBLIQUE)
+    result = process(volumeNode)
+    segmentation = result.segmentationNode.GetSegmentation()
+
+    def describe(segment):
+        terminology = vtk.reference("")
+        segment.GetTag(segment.GetTerminologyEntryTagName(), terminology)
+        return segment.GetName(), np.round(segment.GetColor(), 5).tolist(), str(terminology)
+
+    before = [describe(segmentation.GetNthSegment(i)) for i in range(2)]
+    path = tmp_path / "ct.seg.nrrd"
+    assert slicer.util.saveNode(result.segmentationNode, str(path), {})
+    loaded = slicer.util.loadSegmentation(str(path), {})
+    after = [describe(loaded.GetSegmentation().GetNthSegment(i)) for i in range(2)]
+    assert after == before
+    np.testing.assert_array_equal(labelsOf(loaded, volumeNode), fakeLabels(volumeNode))
+    assert provenance(loaded) == result.provenance
+    assert result.provenance["note"] == "a | b: c ^ d ~ e \\ „ü“"
+
+
+def test_the_ct_itself_stays_as_it_was(addCT, process):
+    volumeNode = addCT()
+    slicer.mrmlScene.GetSubjectHierarchyNode()
+    values = slicer.util.arrayFromVolume(volumeNode).copy()
+    modified = volumeNode.GetMTime(), volumeNode.GetImageData().GetMTime()
+    process(volumeNode)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(volumeNode), values)
+    assert (volumeNode.GetMTime(), volumeNode.GetImageData().GetMTime()) == modified
+    assert volumeNode.GetStorageNode() is None
+
+
+def test_backend_error_is_raised_with_its_message(addCT, module, fakeBackend):
+    from InfNetSegmentationLib.BackendProcess import BackendError
+
+    with pytest.raises(BackendError, match=r"No lung was found in ct\.nrrd\.") as caught:
+        module.InfNetSegmentationLogic(fakeBackend("error")).process(addCT())
+    assert caught.value.code == "no-lung"
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+@pytest.mark.parametrize("volume", ["none", "empty"])
+def test_a_volume_without_voxels_is_refused(module, host, volume):
+    node = None if volume == "none" else slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    with pytest.raises(ValueError, match="voxels"):
+        module.InfNetSegmentationLogic().process(node)
+
+
+def test_modules_load_without_torch_and_without_a_process():
+    """In a fresh interpreter, as at Slicer's start."""
+    code = """
+import subprocess, sys
+sys.path[:0] = ["Testing", "InfNetSegmentation", "InfNetTraining"]
+import slicerhost
+host = slicerhost.start()
+before = set(sys.modules)
+subprocess.Popen = None
+for name in ("InfNetSegmentation", "InfNetTraining"):
+    host.loadModule(f"{name}/{name}.py")
+new = {name.split(".")[0] for name in set(sys.modules) - before}
+print(" ".join(sorted(new - set(sys.stdlib_module_names))))
+assert not host.errors
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    loaded = set(finished.stdout.split())
+    assert loaded == {"InfNetSegmentation", "InfNetSegmentationLib", "InfNetTraining", "InfNetTrainingLib"}
+
+
+def test_self_tests_pass(module):
+    module.InfNetSegmentationTest().runTest()

@@ -1,0 +1,205 @@
+"""The panel, driven as a person would, on the scripted fake backend."""
+
+import logging
+import subprocess
+
+import numpy as np
+import pytest
+import slicer
+
+
+@pytest.fixture
+def openPanel(host, module, fakeBackend):
+    """Opens the module's panel; runs follow a scenario of the fake backend."""
+    opened = []
+
+    def openWith(scenario):
+        widget = host.openModule(module)
+        widget.logic = module.InfNetSegmentationLogic(fakeBackend(scenario))
+        opened.append(widget)
+        return widget
+
+    yield openWith
+    for widget in opened:
+        host.closeModule(widget)
+
+
+def segmentations():
+    return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+
+def test_every_control_has_a_tooltip(openPanel):
+    import qt
+
+    panel = openPanel("success")
+    controls = [
+        widget
+        for widget in vars(panel.ui).values()
+        if not isinstance(widget, qt.QLayout) and not widget.name.startswith("qt_")
+    ]
+    assert len(controls) > 10
+    assert [widget.name for widget in controls if not widget.toolTip and "Layout" not in widget.name] == [
+        "InfNetSegmentation"
+    ]
+
+
+def test_apply_waits_for_a_ct(openPanel, addCT):
+    panel = openPanel("success")
+    assert not panel.ui.applyButton.enabled
+    volumeNode = addCT()
+    panel.ui.inputVolumeSelector.setCurrentNode(volumeNode)
+    assert panel.ui.applyButton.enabled
+    slicer.mrmlScene.RemoveNode(volumeNode)
+    assert not panel.ui.applyButton.enabled
+
+
+def test_the_ct_that_is_loaded_is_selected(openPanel, addCT):
+    volumeNode = addCT()
+    panel = openPanel("success")
+    assert panel.ui.inputVolumeSelector.currentNode() is volumeNode
+
+
+def test_apply_leads_to_segments_table_and_log(openPanel, addCT, host, labelsOf, fakeLabels):
+    volumeNode = addCT()
+    panel = openPanel("success")
+    panel.parent.show()
+    assert panel.ui.applyButton.text == "Apply"
+    panel.ui.applyButton.click()
+    assert panel.ui.applyButton.text == "Cancel"
+    assert panel.ui.progressBar.visible and not panel.ui.inputsSection.enabled
+    host.waitUntil(lambda: not panel.logic.running)
+    assert panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled
+    assert not panel.ui.progressBar.visible and panel.ui.inputsSection.enabled
+    (segmentationNode,) = segmentations()
+    assert panel.ui.outputSegmentationSelector.currentNode() is segmentationNode
+    np.testing.assert_array_equal(labelsOf(segmentationNode, volumeNode), fakeLabels(volumeNode))
+    assert panel.ui.resultsSection.visible
+    assert panel.ui.resultTable.item(2, 2).text() == "50.0 mL\n2.5 %"
+    assert panel.ui.resultTable.horizontalHeaderItem(2).text() == "Total"
+    assert "thick slices" in panel.ui.logText.plainText
+
+
+def test_settings_reach_the_backend_and_the_scene(openPanel, addCT, host):
+    from InfNetSegmentationLib.Scene import provenance
+
+    addCT()
+    panel = openPanel("success")
+    panel.ui.thresholdSlider.value = 0.35
+    panel.ui.deviceSelector.currentIndex = 1
+    assert panel.logic.getParameterNode().threshold == pytest.approx(0.35)
+    assert panel.logic.getParameterNode().device == "cpu"
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert provenance(segmentations()[0])["threshold"] == pytest.approx(0.35)
+
+
+def test_settings_come_back_with_the_scene(openPanel, addCT, host, tmp_path):
+    addCT()
+    panel = openPanel("success")
+    panel.ui.thresholdSlider.value = 0.65
+    path = tmp_path / "scene.mrb"
+    assert slicer.util.saveScene(str(path), {})
+    host.clearScene()
+    assert panel.ui.thresholdSlider.value == 0.5
+    assert panel.ui.inputVolumeSelector.currentNode() is None
+    slicer.util.loadScene(str(path), {})
+    assert panel.ui.thresholdSlider.value == pytest.approx(0.65)
+    assert panel.ui.inputVolumeSelector.currentNode().GetName() == "CT"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "cause"),
+    [("error", "No lung was found in ct.nrrd."), ("crash", "something broke deep inside")],
+)
+def test_a_failed_run_tells_its_true_cause(openPanel, addCT, host, caplog, scenario, cause):
+    addCT()
+    panel = openPanel(scenario)
+    with caplog.at_level(logging.ERROR):
+        panel.ui.applyButton.click()
+        host.waitUntil(lambda: not panel.logic.running)
+    assert cause in caplog.text  # slicer.util.errorDisplay
+    assert cause in panel.ui.logText.plainText
+    assert not panel.ui.logSection.collapsed
+    assert panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled
+    assert not segmentations()
+
+
+def test_cancel_ends_the_run_and_leaves_the_scene_alone(openPanel, addCT, host, caplog):
+    addCT()
+    panel = openPanel("stop")
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.progressBar.maximum == 100)
+    assert panel.ui.progressBar.value == 1
+    assert panel.ui.stageLabel.text == "Infection"
+    panel.ui.applyButton.click()
+    assert not panel.ui.applyButton.enabled, "a second click must not start another run"
+    host.waitUntil(lambda: not panel.logic.running)
+    assert panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled
+    assert "Cancelled." in panel.ui.logText.plainText
+    assert not segmentations()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_the_ct_is_deleted_during_the_run(openPanel, addCT, host):
+    volumeNode = addCT()
+    panel = openPanel("stop")
+    panel.ui.applyButton.click()
+    slicer.mrmlScene.RemoveNode(volumeNode)
+    host.waitUntil(lambda: not panel.logic.running)
+    assert "the CT was removed from the scene" in panel.ui.logText.plainText
+    assert not segmentations()
+    assert not panel.ui.applyButton.enabled
+
+
+def test_the_output_is_deleted_during_the_run(openPanel, addCT, host, labelsOf, fakeLabels):
+    volumeNode = addCT()
+    panel = openPanel("success")
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    panel.ui.outputSegmentationSelector.setCurrentNode(segmentationNode)
+    panel.ui.applyButton.click()
+    slicer.mrmlScene.RemoveNode(segmentationNode)
+    host.waitUntil(lambda: not panel.logic.running)
+    (newSegmentationNode,) = segmentations()
+    np.testing.assert_array_equal(labelsOf(newSegmentationNode, volumeNode), fakeLabels(volumeNode))
+
+
+def test_the_scene_is_closed_during_the_run(openPanel, addCT, host):
+    addCT()
+    panel = openPanel("stop")
+    panel.ui.applyButton.click()
+    host.clearScene()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert "the scene was closed" in panel.ui.logText.plainText
+    assert not segmentations()
+    addCT()
+    panel.ui.inputVolumeSelector.setCurrentNode(slicer.util.getNode("CT"))
+    assert panel.ui.applyButton.enabled and panel.ui.applyButton.text == "Apply"
+
+
+def test_closing_the_panel_ends_the_run(host, module, fakeBackend, addCT):
+    addCT()
+    panel = host.openModule(module)
+    panel.logic = module.InfNetSegmentationLogic(fakeBackend("ignore-stop"))
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.logText.plainText)
+    logic = panel.logic
+    host.closeModule(panel)
+    assert not logic.running
+
+
+def test_missing_packages_are_told_before_anything_runs(openPanel, addCT, host, monkeypatch):
+    """Without torch and without the PyTorch extension."""
+    import importlib.util
+
+    addCT()
+    panel = openPanel("success")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else found(name, *rest)
+    )
+    monkeypatch.setattr(subprocess, "Popen", None)
+    panel.ui.applyButton.click()
+    assert not panel.logic.running
+    (error,) = host.errors  # slicer.util.tryWithErrorDisplay shows it and raises it again
+    assert "Install the extension “PyTorch”" in error
+    host.errors.clear()
