@@ -1,11 +1,10 @@
 import slicer
-from slicer.i18n import tr as _
-from slicer.i18n import translate
-from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
-
 from InfNetSegmentationLib.Logic import InfNetSegmentationLogic
 from InfNetSegmentationLib.Terminology import loadTerminology
 from InfNetSegmentationLib.Widget import InfNetSegmentationWidget
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
 __all__ = [
     "InfNetSegmentation",
@@ -50,7 +49,6 @@ class InfNetSegmentationTest(ScriptedLoadableModuleTest):
         from pathlib import Path
 
         import numpy as np
-
         from InfNetSegmentationLib.Scene import FINDINGS, importFindings, writeVolume
 
         self.delayDisplay("Importing a label image")

@@ -1,10 +1,9 @@
 import slicer
+from InfNetTrainingLib.TrainingLogic import InfNetTrainingLogic
+from InfNetTrainingLib.TrainingWidget import InfNetTrainingWidget
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
-
-from InfNetTrainingLib.TrainingLogic import InfNetTrainingLogic
-from InfNetTrainingLib.TrainingWidget import InfNetTrainingWidget
 
 __all__ = ["InfNetTraining", "InfNetTrainingLogic", "InfNetTrainingTest", "InfNetTrainingWidget"]
 

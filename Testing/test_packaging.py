@@ -16,7 +16,7 @@ NOT_IN_REQUIREMENTS = {"numpy", "scipy", "simpleitk", "torch", "torchvision"}
 
 def cmakeLists(module):
     """The files named in the module's CMake lists."""
-    text = (REPOSITORY / module / "CMakeLists.txt").read_text()
+    text = (REPOSITORY / module / "CMakeLists.txt").read_text(encoding="utf-8")
     text = re.sub(r"#.*", "", text)
     scripts = re.search(r"set\(MODULE_PYTHON_SCRIPTS(.*?)\)", text, re.S)[1].split()
     resources = re.search(r"set\(MODULE_PYTHON_RESOURCES(.*?)\)", text, re.S)[1].split()
@@ -29,9 +29,7 @@ def filesOnDisk(module):
     return {
         path.as_posix()
         for path in files
-        if path.name != "CMakeLists.txt"
-        and "__pycache__" not in path.parts
-        and not path.parts[0].endswith(".egg-info")
+        if path.name != "CMakeLists.txt" and "__pycache__" not in path.parts and not path.parts[0].endswith(".egg-info")
     }
 
 
@@ -56,12 +54,12 @@ def test_no_two_modules_install_a_file_of_the_same_name():
 @pytest.mark.parametrize("module", MODULES)
 def test_requirements_are_those_of_the_backend(module):
     tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = project["dependencies"]
     if module == "InfNetTraining":
         wanted = wanted + project["optional-dependencies"]["train"]
     wanted = {item for item in wanted if re.match(r"[\w-]+", item)[0].lower() not in NOT_IN_REQUIREMENTS}
-    lines = (REPOSITORY / module / f"Resources/{module}Requirements.txt").read_text().splitlines()
+    lines = (REPOSITORY / module / f"Resources/{module}Requirements.txt").read_text(encoding="utf-8").splitlines()
     assert {line for line in lines if line and not line.startswith("#")} == wanted
 
 
@@ -71,7 +69,7 @@ def test_only_modules_of_slicer_are_imported_when_it_starts():
     allowed |= {"InfNetSegmentationLib", "InfNetTrainingLib"}
     for module in MODULES:
         for path in [REPOSITORY / module / f"{module}.py", *(REPOSITORY / module / f"{module}Lib").glob("*.py")]:
-            for node in ast.parse(path.read_text()).body:
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
                 if isinstance(node, ast.Import):
                     names = [alias.name for alias in node.names]
                 elif isinstance(node, ast.ImportFrom):
@@ -83,8 +81,8 @@ def test_only_modules_of_slicer_are_imported_when_it_starts():
 
 
 def test_catalogue_entry_names_the_project():
-    entry = json.loads((REPOSITORY / "Resources/InfNet.json").read_text())
-    text = (REPOSITORY / "CMakeLists.txt").read_text()
+    entry = json.loads((REPOSITORY / "Resources/InfNet.json").read_text(encoding="utf-8"))
+    text = (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8")
     assert re.search(r"project\((\w+)\)", text)[1] == "InfNet"
     homepage = re.search(r'EXTENSION_HOMEPAGE "(.*)"', text)[1]
     assert entry["scm_url"] == homepage + ".git"

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import shutil
@@ -92,10 +93,13 @@ class BackendProcess:
             self._timer.start()
 
     def wait(self):
-        """Return when the run has ended."""
-        while self.running:
-            self.poll()
-            time.sleep(POLL_INTERVAL_SECONDS)
+        """Return when the run has ended. An exception, be it a callback's or Ctrl+C, ends the run too."""
+        try:
+            while self.running:
+                self.poll()
+                time.sleep(POLL_INTERVAL_SECONDS)
+        finally:
+            self.abort()
 
     def cancel(self, reason="Cancelled.", gracePeriodSeconds=None):
         """Ask the run to stop; end its whole process tree if it has not done so within the grace period."""
@@ -223,7 +227,6 @@ def _endProcessTree(pid):
             creationflags=subprocess.CREATE_NO_WINDOW,
         )
         return
-    try:
+    # Either error: the group is empty (on macOS, if it holds only ended processes).
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass  # the group is empty (macOS: holds only ended processes)

@@ -8,13 +8,13 @@ from InfNetSegmentationLib.SegmentationRun import SegmentationRun
 class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
     """Segmentation of COVID-19 lung infection, from Python as from the panel:
 
-        from InfNetSegmentation import InfNetSegmentationLogic
+    from InfNetSegmentation import InfNetSegmentationLogic
 
-        volumeNode = slicer.util.loadVolume("ct.nrrd")
-        result = InfNetSegmentationLogic().process(volumeNode)
-        slicer.util.saveNode(result.segmentationNode, "ct.seg.nrrd")
-        for row in result.table:
-            print(row["region"], row["ggo_ml"], row["consolidation_ml"])
+    volumeNode = slicer.util.loadVolume("ct.nrrd")
+    result = InfNetSegmentationLogic().process(volumeNode)
+    slicer.util.saveNode(result.segmentationNode, "ct.seg.nrrd")
+    for row in result.table:
+        print(row["region"], row["ggo_ml"], row["consolidation_ml"])
     """
 
     def __init__(self, command=None):

@@ -1,3 +1,4 @@
+import re
 from dataclasses import dataclass
 
 import slicer
@@ -53,8 +54,10 @@ class SegmentationRun(VTKObservationMixin):
         )
 
     def start(self, threshold, device, useTimer):
-        volumePath = self.process.folder / "ct.nrrd"
-        self._labelImagePath = self.process.folder / "findings.nrrd"
+        # The name of the file is the CT's name in messages and in the provenance.
+        name = re.sub(r"[^A-Za-z0-9.-]+", "_", self._volumeNode.GetName() or "ct")
+        volumePath = self.process.folder / f"{name}.nrrd"
+        self._labelImagePath = self.process.folder / f"{name}-findings.nrrd"
         try:
             writeVolume(self._volumeNode, volumePath)
         except RuntimeError:

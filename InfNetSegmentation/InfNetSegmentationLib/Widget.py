@@ -68,7 +68,10 @@ class InfNetSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
 
     def _selectFirstVolume(self):
         if self._parameterNode.inputVolume is None:
-            self._parameterNode.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            volumeNodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            # Not a label image, whose class is derived from that of volumes.
+            volumeNodes = [node for node in volumeNodes if not node.IsA("vtkMRMLLabelMapVolumeNode")]
+            self._parameterNode.inputVolume = volumeNodes[0] if volumeNodes else None
 
     def _onParametersModified(self, caller=None, event=None):
         if self.logic.running:
@@ -101,6 +104,7 @@ class InfNetSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
                 logCallback=self._onLog,
                 completedCallback=self._onCompleted,
             )
+            self.ui.resultsSection.visible = False
             self._showRunning(True)
 
     def _onProgress(self, stage, done, total):
@@ -125,8 +129,6 @@ class InfNetSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin
     def _showResult(self, result):
         if self._parameterNode:
             self._parameterNode.outputSegmentation = result.segmentationNode
-        for warning in result.warnings:
-            self._onLog(_("Warning: {}").format(warning))
         fillTableWidget(self.ui.resultTable, result.table)
         self.ui.resultsSection.visible = True
 

@@ -1,6 +1,7 @@
 """The command line ``infnet``. Each command is a module of `infnet.commands`; heavy imports happen inside it."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,16 +25,16 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_arguments(subparser)
         group = subparser.add_argument_group("progress")
         group.add_argument("--progress", choices=["bar", "json"], default="bar", help="how progress is told")
-        group.add_argument(
-            "--stop-file", type=Path, metavar="FILE", help="stop cleanly as soon as this file exists"
-        )
+        group.add_argument("--stop-file", type=Path, metavar="FILE", help="stop cleanly as soon as this file exists")
         subparser.set_defaults(run=command.run)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status (0, or that of the error: `infnet.errors`)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = build_parser().parse_args(arguments)
+    options.command_line = shlex.join(["infnet", *arguments])
     reporter: Reporter = (
         JsonReporter(options.stop_file) if options.progress == "json" else BarReporter(options.stop_file)
     )

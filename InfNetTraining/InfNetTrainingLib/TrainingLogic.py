@@ -8,9 +8,9 @@ from InfNetTrainingLib.TrainingParameters import TrainingParameters
 class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
     """Training of Inf-Net on labelled slices, from Python as from the panel:
 
-        from InfNetTraining import InfNetTrainingLogic
+    from InfNetTraining import InfNetTrainingLogic
 
-        InfNetTrainingLogic().train("COVID-SemiSeg", "run1", epochs=60)
+    InfNetTrainingLogic().train("COVID-SemiSeg", "run1", epochs=60)
     """
 
     def __init__(self, command=None):

@@ -66,7 +66,9 @@ class InfNetTrainingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ready = self._parameterNode is not None and (self._parameterNode.dataFolder / "Imgs").is_dir()
         self.ui.startButton.enabled = ready
         self.ui.startButton.toolTip = (
-            _("Train on the slices of the data folder") if ready else _("Choose a data folder that holds a folder “Imgs” first")
+            _("Train on the slices of the data folder")
+            if ready
+            else _("Choose a data folder that holds a folder “Imgs” first")
         )
 
     def _onStartOrStop(self, checked=False):

@@ -1,8 +1,8 @@
 """The process that runs the backend, with a real child process that follows a script."""
 
-import os
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,7 +55,7 @@ def test_success_tells_progress_messages_and_the_result(run, tmp_path):
     process, record = run("success")
     process.wait()
     assert record.progress == [("infection", 1, 3), ("infection", 2, 3), ("infection", 3, 3)]
-    assert record.messages == ["scripted backend", "a line that is not JSON"]
+    assert record.messages == ["Warning: thick slices", "a line that is not JSON"]
     assert record.results == [{"event": "result", "output": str(tmp_path / "out")}]
     assert record.errors == []
 
@@ -119,7 +119,7 @@ def test_cancel_asks_politely_first(run, host):
     assert (error.code, str(error)) == ("cancelled", "Stopped by the test.")
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks processes up in /proc")
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks processes up in /proc")
 @pytest.mark.parametrize("how", ["cancel", "abort"])
 def test_a_backend_that_does_not_listen_is_ended_with_all_it_started(run, host, how):
     process, record = run("ignore-stop", useTimer=True)
@@ -156,6 +156,20 @@ def test_no_file_is_left_when_a_callback_fails(BackendProcess, fakeBackend, tmp_
     assert not process.folder.exists()
 
 
+def test_ctrl_c_while_waiting_ends_the_run(BackendProcess, fakeBackend, tmp_path):
+    def interrupt(*event):
+        raise KeyboardInterrupt
+
+    record = Record()
+    process = BackendProcess(fakeBackend("stop"), **{**record.callbacks(), "onProgress": interrupt})
+    process.start(["train", "data", "-o", str(tmp_path / "out")], useTimer=False)
+    with pytest.raises(KeyboardInterrupt):
+        process.wait()
+    assert not process.running
+    assert not process.folder.exists()
+    assert record.errors[0].code == "cancelled"
+
+
 def test_the_event_loop_goes_on_during_a_run(run, host):
     import qt
 
@@ -168,7 +182,7 @@ def test_the_event_loop_goes_on_during_a_run(run, host):
     host.waitUntil(lambda: record.progress and len(ticks) > 5)
     process.abort()
     timer.stop()
-    assert max(b - a for a, b in zip(ticks, ticks[1:], strict=False)) < 1.0
+    assert max(later - earlier for earlier, later in pairwise(ticks)) < 1.0
 
 
 def test_a_program_that_does_not_exist_leaves_nothing(BackendProcess):

@@ -183,6 +183,13 @@ def test_the_ct_itself_stays_as_it_was(addCT, process):
     assert volumeNode.GetStorageNode() is None
 
 
+def test_the_ct_keeps_its_name_in_the_backend(addCT, process):
+    """Any name that a person gives it, as a file name that every system takes."""
+    result = process(addCT(name="../Müller: 5/2020 *"))
+    assert result.provenance["ct"] == ".._M_ller_5_2020_.nrrd"
+    assert result.segmentationNode.GetName() == "../Müller: 5/2020 * infection"
+
+
 def test_backend_error_is_raised_with_its_message(addCT, module, fakeBackend):
     from InfNetSegmentationLib.BackendProcess import BackendError
 
@@ -214,9 +221,7 @@ new = {name.split(".")[0] for name in set(sys.modules) - before}
 print(" ".join(sorted(new - set(sys.stdlib_module_names))))
 assert not host.errors
 """
-    finished = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
+    finished = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     loaded = set(finished.stdout.split())
     assert loaded == {"InfNetSegmentation", "InfNetSegmentationLib", "InfNetTraining", "InfNetTrainingLib"}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from infnet.data.labelled_slices import read_labelled_slices, read_labels
+from infnet.data.labelled_slices import find_images, read_grey, read_labelled_slices, read_labels
 from infnet.errors import InputError, InputNotFoundError, UnreadableImageError
 from PIL import Image
 
@@ -46,6 +46,15 @@ def test_damaged_images_and_empty_folders_are_named(toy_slices, tmp_path):
     (tmp_path / "empty" / "Imgs").mkdir(parents=True)
     with pytest.raises(InputNotFoundError, match="holds no image"):
         read_labelled_slices(tmp_path / "empty")
+
+
+def test_images_of_more_than_8_bits_and_of_one_stem_are_refused(tmp_path):
+    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(UnreadableImageError, match="more than 8 bits"):
+        read_grey(tmp_path / "a.png")
+    Image.new("L", (4, 4)).save(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match=r"a\.jpg and a\.png"):
+        find_images(tmp_path)
 
 
 def test_covid_semiseg_reads_whole(covid_semiseg):

@@ -2,6 +2,7 @@
 
 import atexit
 import importlib.util
+import os
 import shutil
 import sys
 import tempfile
@@ -10,28 +11,44 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from slicerhost import pythonqt  # first: it names the offscreen platform
-
-import slicer  # isort: skip
+import slicer
 import slicer.util
-from PySide6 import QtCore, QtWidgets
+
 from slicerhost.scene import IOManager, SlicerScene
 
 
-class ModuleManager(QtCore.QObject):
+class Signals:
+    """Connections by signature, as ``slicer.app.connect("startupCompleted()", slot)``; needs no Qt."""
+
+    signatures = ()
+
+    def __init__(self):
+        self._slots = {signature: [] for signature in self.signatures}
+
+    def connect(self, signature, slot):
+        self._slots[signature].append(slot)
+
+    def disconnect(self, signature, slot):
+        self._slots[signature].remove(slot)
+
+    def emit(self, signature, *arguments):
+        for slot in [*self._slots[signature]]:
+            slot(*arguments)
+
+
+class ModuleManager(Signals):
     """``slicer.app.moduleManager()``."""
 
-    moduleAboutToBeUnloaded = QtCore.Signal(str)
+    signatures = ("moduleAboutToBeUnloaded(QString)",)
 
     def module(self, name):
         return getattr(slicer.modules, name.lower(), None)
 
 
-class Application(QtCore.QObject):
+class Application(Signals):
     """``slicer.app``: the part of qSlicerApplication that slicer.util and the modules ask for."""
 
-    startupCompleted = QtCore.Signal()
-    lastWindowClosed = QtCore.Signal()
+    signatures = ("startupCompleted()",)
     applicationName = mainApplicationName = "Slicer"
     majorVersion, minorVersion = 5, 13
 
@@ -55,8 +72,6 @@ class Application(QtCore.QObject):
     def coreIOManager(self):
         return self._ioManager
 
-    ioManager = coreIOManager
-
     def moduleManager(self):
         return self._moduleManager
 
@@ -68,9 +83,6 @@ class Application(QtCore.QObject):
 
     def processEvents(self):
         self._qApplication.processEvents()
-
-    def userSettings(self):
-        return QtCore.QSettings()
 
     def pauseRender(self):
         pass
@@ -108,22 +120,33 @@ class ModuleParent:
 
 
 class Host:
-    """The running host. Exceptions of slots and observers, which Qt and VTK only print, are kept in ``errors``."""
+    """The running host.
+
+    errors - exceptions in slots and observers, which Qt and VTK only print
+    qtProblem - why Qt cannot be used on this machine, or None. Without Qt there are logics but no panels.
+    """
 
     def __init__(self):
+        if not os.environ.get("DISPLAY"):
+            os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+            os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
         self.errors = []
         sys.excepthook = self._onUnhandledException
         temporaryFolder = Path(tempfile.mkdtemp(prefix="slicerhost-"))
         atexit.register(shutil.rmtree, temporaryFolder, ignore_errors=True)
-        qApplication = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["SlicerHost"])
-        self._useOwnSettings(temporaryFolder)
+        try:
+            from slicerhost import pythonqt
+        except ImportError as error:  # a system library is missing
+            self.qtProblem = str(error)
+            qApplication = None
+        else:
+            self.qtProblem = None
+            qApplication = pythonqt.start(settingsFolder=temporaryFolder)
         self._scene = SlicerScene(temporaryFolder)
         slicer.mrmlScene = self._scene.scene
         slicer.modules = self._scene.modules
-        for widgetClass in pythonqt.install():
-            setattr(slicer, widgetClass.__name__, widgetClass)
         slicer.app = Application(self._scene, qApplication, temporaryFolder)
-        self._installPythonModules()
+        _installPythonModules()
 
     def clearScene(self):
         self._scene.clear()
@@ -138,15 +161,21 @@ class Host:
         sys.modules[path.stem] = module
         spec.loader.exec_module(module)
         parent = ModuleParent(path)
+        if self.qtProblem is None:
+            import qt
+
+            parent.icon = qt.QIcon(str(path.parent / f"Resources/Icons/{path.stem}.png"))
         setattr(slicer.modules, path.stem.lower(), parent)
         setattr(slicer.modules, path.stem + "Instance", getattr(module, path.stem)(parent))
-        slicer.app.startupCompleted.emit()
+        slicer.app.emit("startupCompleted()")
         return module
 
     def openModule(self, module):
         """Make the module's panel and enter it, as choosing it in the module selector does."""
+        import qt
+
         panel = slicer.qSlicerWidget()
-        panel.setLayout(QtWidgets.QVBoxLayout())
+        panel.setLayout(qt.QVBoxLayout())
         panel.setMRMLScene(slicer.mrmlScene)
         name = module.__name__
         widget = getattr(module, name + "Widget")(panel)
@@ -160,9 +189,11 @@ class Host:
 
     def closeModule(self, widget):
         """Leave and unload the module's panel."""
-        slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(widget.moduleName)
+        import qt
+
+        slicer.app.moduleManager().emit("moduleAboutToBeUnloaded(QString)", widget.moduleName)
         widget.parent.deleteLater()
-        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.DeferredDelete.value)
+        qt.QCoreApplication.sendPostedEvents(None, qt.QEvent.DeferredDelete.value)
 
     def waitUntil(self, condition, seconds=60):
         """Run the event loop until ``condition()`` is true; fails loudly if that never happens."""
@@ -177,26 +208,22 @@ class Host:
         self.errors.append("".join(traceback.format_exception(kind, error, trace)))
         sys.__excepthook__(kind, error, trace)
 
-    def _useOwnSettings(self, folder):
-        QtCore.QCoreApplication.setOrganizationName("SlicerHost")
-        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
-        QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, str(folder))
 
-    def _installPythonModules(self):
-        """The Python modules of Slicer that slicer-core lacks."""
-        from slicerhost import packages, parameternode, scriptedmodule
+def _installPythonModules():
+    """The Python modules of Slicer that slicer-core lacks."""
+    from slicerhost import packages, parameternode, scriptedmodule
 
-        i18n = ModuleType("slicer.i18n")
-        i18n.tr = lambda text, context=None: text
-        i18n.translate = lambda context, text: text
-        for name, module in (
-            ("ScriptedLoadableModule", scriptedmodule),
-            ("packaging", packages),
-            ("parameterNodeWrapper", parameternode),
-            ("i18n", i18n),
-        ):
-            sys.modules[f"slicer.{name}"] = module
-            setattr(slicer, name, module)
+    i18n = ModuleType("slicer.i18n")
+    i18n.tr = lambda text, context=None: text
+    i18n.translate = lambda context, text: text
+    for name, module in (
+        ("ScriptedLoadableModule", scriptedmodule),
+        ("packaging", packages),
+        ("parameterNodeWrapper", parameternode),
+        ("i18n", i18n),
+    ):
+        sys.modules[f"slicer.{name}"] = module
+        setattr(slicer, name, module)
 
 
 _host = None

@@ -81,18 +81,10 @@ class ctkSliderWidget(QtWidgets.QWidget):
         self._moveSlider()
 
     value = Property(float, lambda self: self._box.value, lambda self, value: self._box.setValue(value))
-    minimum = Property(
-        float, lambda self: self._box.minimum, lambda self, value: self._setRange(value, self.maximum)
-    )
-    maximum = Property(
-        float, lambda self: self._box.maximum, lambda self, value: self._setRange(self.minimum, value)
-    )
-    singleStep = Property(
-        float, lambda self: self._box.singleStep, lambda self, step: self._box.setSingleStep(step)
-    )
-    decimals = Property(
-        int, lambda self: self._box.decimals, lambda self, digits: self._box.setDecimals(digits)
-    )
+    minimum = Property(float, lambda self: self._box.minimum, lambda self, value: self._setRange(value, self.maximum))
+    maximum = Property(float, lambda self: self._box.maximum, lambda self, value: self._setRange(self.minimum, value))
+    singleStep = Property(float, lambda self: self._box.singleStep, lambda self, step: self._box.setSingleStep(step))
+    decimals = Property(int, lambda self: self._box.decimals, lambda self, digits: self._box.setDecimals(digits))
 
 
 class ctkPathLineEdit(QtWidgets.QWidget):
@@ -114,9 +106,7 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         layout.addWidget(self._line)
         layout.addWidget(browse)
 
-    currentPath = Property(
-        str, lambda self: self._line.text, lambda self, path: self._line.setText(path)
-    )
+    currentPath = Property(str, lambda self: self._line.text, lambda self, path: self._line.setText(path))
 
     def addCurrentPathToHistory(self):
         """CTK keeps it in the application's settings; the host has no history."""

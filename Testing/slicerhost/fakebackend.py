@@ -21,7 +21,7 @@ def send(event, **fields):
 
 
 def succeed(options):
-    send("message", text="scripted backend")
+    send("message", text="Warning: thick slices")
     print("a line that is not JSON", flush=True)
     for done in range(3):
         send("progress", stage="infection", done=done + 1, total=3)
@@ -38,7 +38,12 @@ def succeed(options):
         "result",
         output=options.output,
         table=[{"region": region, **row} for region in ("right lung", "left lung", "total")],
-        provenance={"model": "fake", "threshold": options.threshold, "note": "a | b: c ^ d ~ e \\ „ü“"},
+        provenance={
+            "model": "fake",
+            "ct": Path(options.input).name,
+            "threshold": options.threshold,
+            "note": "a | b: c ^ d ~ e \\ „ü“",
+        },
         warnings=["thick slices"],
         seconds={"network": 0.0},
     )

@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 
 def load_requirements(path):
     """The requirements of a requirements.txt file."""
-    lines = (line.strip() for line in Path(path).read_text().splitlines())
+    lines = (line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
     return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
 
 

@@ -7,8 +7,6 @@ import dataclasses
 import pathlib
 import typing
 
-import ctk
-import qt
 import slicer
 import vtk
 
@@ -97,6 +95,9 @@ class _Connector:
     """Ties a parameter to a widget: which widget class, which signal, which value."""
 
     def __init__(self, parameter, widget):
+        import ctk
+        import qt
+
         self.parameter = parameter
         self.widget = widget
         limits = next((v for v in parameter.validators if isinstance(v, WithinRange)), None)
@@ -127,9 +128,7 @@ class _Connector:
             self.read = lambda: pathlib.Path(widget.currentPath)
             self.write = lambda value: setattr(widget, "currentPath", str(value))
         else:
-            raise RuntimeError(
-                f"Unable to create GUI connector from {parameter.type} to widget type {type(widget)}"
-            )
+            raise RuntimeError(f"Unable to create GUI connector from {parameter.type} to widget type {type(widget)}")
 
     def _useProperty(self, name, signal):
         self.signal = signal
@@ -194,14 +193,11 @@ def parameterNodeWrapper(declaration):
     """Class decorator: makes the annotated names properties that are kept in a vtkMRMLScriptedModuleNode."""
     annotations = typing.get_type_hints(declaration, include_extras=True)
     parameters = {
-        name: _Parameter(name, annotation, getattr(declaration, name, None))
-        for name, annotation in annotations.items()
+        name: _Parameter(name, annotation, getattr(declaration, name, None)) for name, annotation in annotations.items()
     }
     members = {name: _makeProperty(parameter) for name, parameter in parameters.items()}
     documentation = {"__doc__": declaration.__doc__, "__module__": declaration.__module__}
-    return type(
-        declaration.__name__, (_Wrapper,), {"allParameters": parameters, **members, **documentation}
-    )
+    return type(declaration.__name__, (_Wrapper,), {"allParameters": parameters, **members, **documentation})
 
 
 def _makeProperty(parameter):

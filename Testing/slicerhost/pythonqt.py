@@ -9,16 +9,12 @@ PythonQt differs from PySide6 in ways that matter to module code:
 The classes of PySide6 are changed in place, so code that only works under PySide6 fails under the host.
 """
 
-import os
+import locale
 import re
 import sys
 from types import MethodType, ModuleType
 
-# A host without a screen is the rule, not the exception.
-if not os.environ.get("DISPLAY"):
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
-
+import slicer
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 _QT_MODULES = (QtCore, QtGui, QtWidgets)
@@ -29,14 +25,19 @@ _EXPECTED_MESSAGES = ("mrmlSceneChanged(vtkMRMLScene*)", "(sender name:", "(rece
 _STAY_FUNCTIONS = {"sizeHint", "minimumSizeHint", "singleShot"}
 
 
-def install():
-    """Change PySide6's classes, register the modules ``qt`` and ``ctk``, and return Slicer's own widget classes."""
+def start(settingsFolder):
+    """Start Qt as PythonQt has it, with the application's settings in a folder of the host, and return the application.
+
+    Registers the modules ``qt`` and ``ctk`` and gives the module ``slicer`` its widgets.
+    """
     QtCore.qInstallMessageHandler(_onQtMessage)
+    application = _makeApplication()
+    QtCore.QCoreApplication.setOrganizationName("SlicerHost")
+    QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
+    QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, str(settingsFolder))
     for qtClass in _qObjectClasses():
         _propertiesToAttributes(qtClass)
-    QtCore.QObject.name = property(
-        lambda self: self.objectName, lambda self, name: self.setObjectName(name)
-    )
+    QtCore.QObject.name = property(lambda self: self.objectName, lambda self, name: self.setObjectName(name))
     QtCore.QObject.className = lambda self: self.metaObject().className()
     _connectBySignature()
     for qtClass in (QtWidgets.QDialog, QtWidgets.QMenu, QtWidgets.QApplication, QtCore.QEventLoop):
@@ -45,7 +46,17 @@ def install():
 
     sys.modules["ctk"] = ctkwidgets
     sys.modules["qt"] = _QtModule("qt")
-    return mrmlwidgets.WIDGETS
+    for widgetClass in mrmlwidgets.WIDGETS:
+        setattr(slicer, widgetClass.__name__, widgetClass)
+    return application
+
+
+def _makeApplication():
+    # Qt sets the process's locale, and with it the encoding of files that others open.
+    previousLocale = locale.setlocale(locale.LC_ALL)
+    application = QtWidgets.QApplication(["SlicerHost"])
+    locale.setlocale(locale.LC_ALL, previousLocale)
+    return application
 
 
 def _onQtMessage(kind, context, text):

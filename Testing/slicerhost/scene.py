@@ -1,6 +1,5 @@
 """MRML scene, application logic and module logics, as Slicer's start-up makes them."""
 
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +16,19 @@ _MODULE_LOGICS = {
     "Transforms": "vtkSlicerTransformLogic",
     "Models": "vtkSlicerModelsLogic",
     "Volumes": "vtkSlicerVolumesLogic",
+}
+# file type -> node class, storage node class
+_READERS = {
+    "SegmentationFile": ("vtkMRMLSegmentationNode", "vtkMRMLSegmentationStorageNode"),
+    "TableFile": ("vtkMRMLTableNode", "vtkMRMLTableStorageNode"),
+    "TransformFile": ("vtkMRMLTransformNode", "vtkMRMLTransformStorageNode"),
+}
+_ENDINGS = {
+    "SegmentationFile": (".seg.nrrd", ".seg.nhdr"),
+    "VolumeFile": (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd", ".dcm"),
+    "TableFile": (".csv", ".tsv"),
+    "TransformFile": (".tfm", ".h5"),
+    "SceneFile": (".mrml", ".mrb"),
 }
 
 
@@ -120,27 +132,13 @@ class SlicerScene:
 class IOManager:
     """``slicer.app.coreIOManager()``: reading and writing of the node types that the modules use."""
 
-    # file type -> node class, storage node class
-    _READERS = {
-        "SegmentationFile": ("vtkMRMLSegmentationNode", "vtkMRMLSegmentationStorageNode"),
-        "TableFile": ("vtkMRMLTableNode", "vtkMRMLTableStorageNode"),
-        "TransformFile": ("vtkMRMLTransformNode", "vtkMRMLTransformStorageNode"),
-    }
-    _ENDINGS = {
-        "SegmentationFile": (".seg.nrrd", ".seg.nhdr"),
-        "VolumeFile": (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd", ".dcm"),
-        "TableFile": (".csv", ".tsv"),
-        "TransformFile": (".tfm", ".h5"),
-        "SceneFile": (".mrml", ".mrb"),
-    }
-
     def __init__(self, slicerScene):
         self._scene = slicerScene.scene
         self._applicationLogic = slicerScene.applicationLogic
         self._volumesLogic = slicerScene.modules.volumes.logic()
 
     def fileType(self, fileName):
-        for fileType, endings in self._ENDINGS.items():
+        for fileType, endings in _ENDINGS.items():
             if str(fileName).lower().endswith(endings):
                 return fileType
         return "NoFile"
@@ -159,7 +157,7 @@ class IOManager:
         name = properties.get("name") or path.name.split(".")[0]
         if fileType == "VolumeFile":
             node = self._loadVolume(path, name, properties)
-        elif fileType in self._READERS:
+        elif fileType in _READERS:
             node = self._loadByStorageNode(path, name, fileType, userMessages)
         else:
             raise NotImplementedError(f"The test host does not read {fileType} ({path.name}).")
@@ -197,7 +195,7 @@ class IOManager:
         return self._volumesLogic.AddArchetypeVolume(str(path), name, options, fileNames)
 
     def _loadByStorageNode(self, path, name, fileType, userMessages):
-        nodeClass, storageClass = self._READERS[fileType]
+        nodeClass, storageClass = _READERS[fileType]
         node = self._scene.AddNewNodeByClass(nodeClass, self._scene.GenerateUniqueName(name))
         storage = self._scene.AddNewNodeByClass(storageClass)
         storage.SetFileName(str(path))
@@ -222,12 +220,10 @@ class IOManager:
             return bool(self._scene.WriteToMRB(str(path), None, userMessages))
         if path.suffix == ".mrml":
             self._scene.SetURL(str(path))
-            self._scene.SetRootDirectory(os.path.dirname(os.path.abspath(path)))
+            self._scene.SetRootDirectory(str(path.resolve().parent))
             return bool(self._scene.Commit(str(path), userMessages))
         path.mkdir(parents=True, exist_ok=True)
-        return bool(
-            self._applicationLogic.SaveSceneToSlicerDataBundleDirectory(str(path), None, userMessages)
-        )
+        return bool(self._applicationLogic.SaveSceneToSlicerDataBundleDirectory(str(path), None, userMessages))
 
 
 def _withoutVtkMessages(function):

@@ -4,7 +4,6 @@ import importlib
 import unittest
 from pathlib import Path
 
-import qt
 import slicer
 
 __all__ = [
@@ -20,9 +19,6 @@ class ScriptedLoadableModule:
         super().__init__()
         self.parent = parent
         self.moduleName = type(self).__name__
-        icon = Path(parent.path).parent / f"Resources/Icons/{self.moduleName}.png"
-        if icon.is_file():
-            parent.icon = qt.QIcon(str(icon))
 
     def resourcePath(self, fileName):
         return str(Path(self.parent.path).parent / "Resources" / fileName)
@@ -40,9 +36,7 @@ class ScriptedLoadableModuleWidget:
         self.moduleName = type(self).__name__.removesuffix("Widget")
         self.parent = parent
         self.layout = parent.layout()
-        slicer.app.moduleManager().connect(
-            "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
-        )
+        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def resourcePath(self, fileName):
         return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / fileName)
@@ -56,9 +50,7 @@ class ScriptedLoadableModuleWidget:
     def _onModuleAboutToBeUnloaded(self, moduleName):
         if moduleName == self.moduleName:
             self.cleanup()
-            slicer.app.moduleManager().disconnect(
-                "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
-            )
+            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
 
 class ScriptedLoadableModuleLogic:

@@ -62,9 +62,7 @@ class SliceView(_View):
     """A slice view. ``orientation`` is "Axial", "Coronal" or "Sagittal", ``size`` in pixels."""
 
     def __init__(self, name="Red", orientation="Axial", size=(600, 600)):
-        super().__init__(
-            size, slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance(), _SLICE_VIEW_MANAGERS
-        )
+        super().__init__(size, slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance(), _SLICE_VIEW_MANAGERS)
         self.renderer.GetActiveCamera().ParallelProjectionOn()
         self._addOverlayRenderer()
         self._imageActor = self._makeImageActor()
@@ -121,10 +119,12 @@ class ThreeDView(_View):
     """A 3D view, looking at what the scene shows from the front."""
 
     def __init__(self, name="1", size=(600, 600)):
-        super().__init__(
-            size, slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance(), _THREE_D_VIEW_MANAGERS
-        )
+        super().__init__(size, slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance(), _THREE_D_VIEW_MANAGERS)
         self.renderer.SetUseDepthPeeling(True)
+        # Depth peeling gives a black picture with multisampling.
+        self.window.SetMultiSamples(0)
+        self.window.SetAlphaBitPlanes(1)
+        self.renderer.UseFXAAOn()
         applicationLogic = slicer.app.applicationLogic()
         self.logic = slicer.vtkMRMLViewLogic()
         self.logic.SetMRMLApplicationLogic(applicationLogic)
@@ -135,12 +135,11 @@ class ThreeDView(_View):
         self.node.SetBoxVisible(False)
         self.node.SetAxisLabelsVisible(False)
 
-    def fit(self, zoom=1.0):
+    def fit(self):
         """Turn the camera to the anterior side and fill the view."""
         manager = self.managers.GetDisplayableManagerByClassName("vtkMRMLCameraDisplayableManager")
         manager.GetCameraNode().RotateTo(slicer.vtkMRMLCameraNode.Anterior)
         self.renderer.ResetCameraScreenSpace()
-        self.renderer.GetActiveCamera().Zoom(zoom)
 
 
 def renderingProblem():

@@ -39,7 +39,7 @@ _SMALLEST_SECTION_MM2 = 1500.0  # of the lungs' largest axial section
 _SMALLEST_PIECE = 0.1  # of the largest: smaller pieces of air are more often bowel than lung
 _CLOSING_MM = 8.0  # half the width of the vessels and nodules that are closed over
 _WALL_CLOSING_MM = 25.0  # the same for dense lung at the chest wall, in the axial plane
-_ENVELOPE_MARGIN_MM = 3.0
+_ENVELOPE_MARGIN_MM = 5.0
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
@@ -72,7 +72,7 @@ def segment_lungs(ct: sitk.Image, progress: Progress = silent) -> sitk.Image:
 
 
 def lung_envelope(lungs: Labels, spacing: Spacing) -> Labels:
-    """Convex hull of each lung in each axial slice, 3 mm wider: where infection is accepted.
+    """Convex hull of each lung in each axial slice, 5 mm wider: where infection is accepted.
 
     A threshold mask lacks consolidated lung, and infection must not be lost for that; there is none outside.
     `lungs` are labels as of `segment_lungs`, axial, (z, y, x); `spacing` is (z, y, x) in mm. Where both hulls

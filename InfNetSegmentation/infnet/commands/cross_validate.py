@@ -13,9 +13,7 @@ HELP = "Cross-validate a training recipe on labelled slices."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
     parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default 5)")
-    parser.add_argument(
-        "--only-fold", type=int, metavar="K", help="run fold K (0 to N-1) alone, for runs side by side"
-    )
+    parser.add_argument("--only-fold", type=int, metavar="K", help="run fold K (0 to N-1) alone, for runs side by side")
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
@@ -30,7 +28,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     if options.only_fold is not None:
         reporter.result({"output": str(options.output)}, f"Fold {options.only_fold}: {options.output}")
         return
-    summary = summarise(slices, recipe, options.folds, options.output)
+    summary = summarise(slices, recipe, options.folds, options.output, options.command_line)
     lines = [
         f"{name}: {m['mean']:.3f} (SD {m['sd_over_images']:.3f} over {m['images']} images, "
         f"{m['sd_over_folds']:.3f} over {options.folds} folds)"

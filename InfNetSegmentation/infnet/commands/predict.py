@@ -1,6 +1,7 @@
 """``infnet predict``: infection and findings on 2-D images."""
 
 import argparse
+import tempfile
 from pathlib import Path
 
 from infnet.reporting import Reporter
@@ -35,17 +36,25 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
     paths = find_images(options.slices)
     predictor = SlicePredictor.from_models(options.model, options.labels_model, options.device)
-    folders = [options.output / name for name in ("infection", "labels")]
     try:
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        slices = (unit_range(read_grey(path)) for path in paths)
-        for done, (path, prediction) in enumerate(zip(paths, predictor(slices), strict=True), start=1):
-            infection = (prediction.infection * 255).round().astype(np.uint8)
-            labels = prediction.labels(options.threshold)
-            for folder, picture in zip(folders, (infection, labels), strict=True):
-                Image.fromarray(picture).save(folder / f"{path.stem}.png")
-            reporter.progress("slices", done, len(paths))
+        options.output.mkdir(parents=True, exist_ok=True)
+        # Written aside and moved at the end, so that a run that fails leaves earlier results as they were.
+        with tempfile.TemporaryDirectory(dir=options.output, prefix=".incomplete-") as aside:
+            for name in ("infection", "labels"):
+                (Path(aside) / name).mkdir()
+            slices = (unit_range(read_grey(path)) for path in paths)
+            for done, (path, prediction) in enumerate(zip(paths, predictor(slices), strict=True), start=1):
+                pictures = {
+                    "infection": (prediction.infection * 255).round().astype(np.uint8),
+                    "labels": prediction.labels(options.threshold),
+                }
+                for name, picture in pictures.items():
+                    Image.fromarray(picture).save(Path(aside) / name / f"{path.stem}.png")
+                reporter.progress("slices", done, len(paths))
+            for finished in sorted(Path(aside).glob("*/*.png")):
+                folder = options.output / finished.parent.name
+                folder.mkdir(exist_ok=True)
+                finished.replace(folder / finished.name)
     except OSError as error:
         raise OutputError(f"{options.output}: cannot be written ({error.strerror or error}).") from error
     reporter.result(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infnet.errors import OutputError
 from infnet.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -51,13 +52,12 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.inference.volume import segment_volume
     from infnet.quantification.volumes import quantify, write_table
 
-    for path, endings in (
-        (options.output, IMAGE_ENDINGS),
-        (options.table, (".csv",)),
-        (options.probability, IMAGE_ENDINGS),
-    ):
-        if path is not None:
-            check_output(path, endings)
+    outputs = [(options.output, IMAGE_ENDINGS), (options.table, (".csv",)), (options.probability, IMAGE_ENDINGS)]
+    outputs = [(path, endings) for path, endings in outputs if path is not None]
+    for path, endings in outputs:
+        check_output(path, endings)
+    if len({path.resolve() for path in (options.ct, *(path for path, _ in outputs))}) <= len(outputs):
+        raise OutputError(f"{options.output}: the CT and every output need names of their own.")
 
     seconds: dict[str, float] = {}
     with _timed(seconds, "read"):

@@ -27,9 +27,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="for findings: infection maps STEM.png (default: the truth)",
     )
-    parser.add_argument(
-        "--encoder", default="efficientnet_lite0", help="of Inf-Net: %(default)s, vgg16, res2net50"
-    )
+    parser.add_argument("--encoder", default="efficientnet_lite0", help="of Inf-Net: %(default)s, vgg16, res2net50")
     parser.add_argument("--encoder-weights", choices=["imagenet", "none"], default="imagenet")
     parser.add_argument(
         "--base-channels",
@@ -41,6 +39,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=60, metavar="N", help="default %(default)s")
     parser.add_argument("--batch-size", type=int, default=10, metavar="N", help="default %(default)s")
     parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="default %(default)s")
+    parser.add_argument("--size", type=int, default=352, metavar="N", help="pixels; default %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default %(default)s")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
@@ -57,36 +56,48 @@ def recipe_from(options: argparse.Namespace) -> "Recipe":
         epochs=options.epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
+        size=options.size,
         seed=options.seed,
     )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
-    parser.add_argument("--name", help="of the model (default: the run folder's name)")
     parser.add_argument(
-        "--licence", default="The licence of the training data applies.", help="for the model card"
+        "--card", type=Path, metavar="FILE", help="take name, summary, licence and limits from this model card"
+    )
+    parser.add_argument(
+        "--metrics", type=Path, metavar="FILE", help="metrics.json of infnet cross-validate, for the model card"
     )
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    import json
+    from dataclasses import replace
+
+    import infnet
     from infnet.data.labelled_slices import read_labelled_slices
     from infnet.training.fit import fit
     from infnet.training.model import make_model
-    from infnet.weights import save_model
+    from infnet.weights import read_card, save_model
 
     recipe = recipe_from(options)
+    like = read_card(options.card) if options.card else None
+    cross_validation = json.loads(options.metrics.read_text(encoding="utf-8")) if options.metrics else None
     slices = read_labelled_slices(options.data, options.priors)
     started = time.monotonic()
     network = fit(slices, recipe, options.output, options.device, reporter.progress)
-    seconds = round(time.monotonic() - started)
-    model = make_model(
-        options.name or options.output.name,
-        recipe,
-        network,
-        options.licence,
-        {"slices": [s.stem for s in slices], "seconds": seconds},
-    )
-    card = save_model(options.output / "model", model.card, model.network)
+    training = {
+        "command": options.command_line,
+        "infnet": infnet.__version__,
+        "slices": [s.stem for s in slices],
+        "seconds": round(time.monotonic() - started),
+    }
+    card = make_model(options.output.name, recipe, network, training).card
+    if like is not None:
+        card = replace(card, name=like.name, summary=like.summary, licence=like.licence, limits=like.limits)
+    if cross_validation is not None:
+        card = replace(card, metrics={k: cross_validation[k] for k in ("folds", "seed", "metrics", "command")})
+    card = save_model(options.output / "model", card, network)
     path = options.output / "model" / f"{card.name}.json"
-    reporter.result({"output": str(path), "seconds": seconds}, f"Trained in {seconds} s: {path}")
+    reporter.result({"output": str(path), **training}, f"Trained in {training['seconds']} s: {path}")

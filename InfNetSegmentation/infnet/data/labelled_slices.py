@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +35,21 @@ def find_images(folder: Path) -> list[Path]:
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise InputNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)}).")
+    for one, other in pairwise(paths):
+        if one.stem == other.stem:
+            raise InputError(f"{folder}: {one.name} and {other.name} would share their results; rename one.")
     return paths
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """An image as 8-bit grey (H, W). Raises UnreadableImageError for a damaged file or another kind of file."""
-    return np.asarray(_open(path).convert("L"))
+    """An image as 8-bit grey (H, W).
+
+    Raises UnreadableImageError for a damaged file, another kind of file, or more than 8 bits a channel.
+    """
+    image = _open(path)
+    if image.mode.startswith(("I", "F")):
+        raise UnreadableImageError(f"{path}: has more than 8 bits; save it as 8-bit grey through a lung window.")
+    return np.asarray(image.convert("L"))
 
 
 def unit_range(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -74,9 +84,7 @@ def read_labelled_slices(folder: Path, priors: Path | None = None) -> Sequence[L
         prior = read_grey(_existing(priors / f"{path.stem}.png")) if priors else None
         for name, other in (("mask", labels), ("prior", prior)):
             if other is not None and other.shape != image.shape:
-                raise InputError(
-                    f"{path}: {image.shape}, but its {name} is {other.shape}. Remove or mend it."
-                )
+                raise InputError(f"{path}: {image.shape}, but its {name} is {other.shape}. Remove or mend it.")
         slices.append(LabelledSlice(path.stem, image, labels, prior))
     return slices
 

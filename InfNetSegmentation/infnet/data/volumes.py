@@ -1,6 +1,7 @@
 """Chest CTs from files and DICOM folders, checked; images to files, whole or not at all."""
 
 import gzip
+import math
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from infnet.errors import (
     InputNotFoundError,
     IntensityError,
     NotAVolumeError,
+    OutputError,
     UnreadableImageError,
 )
 
@@ -24,7 +26,7 @@ IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".mha")
 
 _LOWEST_HU, _HIGHEST_HU = -1024, 32767
 _AIR_HU, _WATER_HU = -500, 0  # a chest CT has voxels below the one and above the other
-_THICK_MM, _COARSE_MM, _TILTED_DEGREES, _SHORT_MM = 5.0, 2.0, 15.0, 150.0
+_THICK_MM, _COARSE_MM, _TILTED_DEGREES, _SHORT_MM = 5.01, 2.01, 15.0, 150.0  # 5 and 2 mm, but for rounding
 
 
 def read_ct(path: Path) -> tuple[sitk.Image, list[str]]:
@@ -40,11 +42,10 @@ def read_ct(path: Path) -> tuple[sitk.Image, list[str]]:
         raise InputNotFoundError(f"{path}: no such file or folder.")
     with _without_itk_warnings():
         image, warnings = _read_dicom_folder(path) if path.is_dir() else (_read_file(path), [])
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise NotAVolumeError(
-            f"{path}: a {image.GetDimension()}-D image with {image.GetNumberOfComponentsPerPixel()} values a voxel; "
-            "a CT is 3-D with one."
-        )
+    if image.GetDimension() != 3:
+        raise NotAVolumeError(f"{path}: an image of {image.GetDimension()} dimensions; a CT has 3.")
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise NotAVolumeError(f"{path}: a colour or vector image; a CT has one value a voxel.")
     if min(image.GetSize()) < 2:
         raise NotAVolumeError(f"{path}: a single slice; give the whole volume, or the folder of its DICOM slices.")
     return _hounsfield(image, path), warnings + _geometry_warnings(image)
@@ -54,6 +55,8 @@ def write_image(image: sitk.Image, path: Path) -> None:
     """Write an image, compressed. Raises `OutputError`; then there is no new file, and an old one is untouched."""
     with written_whole(path) as temporary:
         sitk.WriteImage(image, temporary, useCompression=True)
+        if _is_truncated_nifti(temporary):
+            raise OutputError(f"{path} cannot be written: is the disk full?")
 
 
 @contextmanager
@@ -68,28 +71,32 @@ def _without_itk_warnings() -> Iterator[None]:
 
 
 def _read_file(path: Path) -> sitk.Image:
+    try:
+        if _is_truncated_nifti(path):
+            raise UnreadableImageError(f"{path} is truncated.")
+        return sitk.ReadImage(path)
+    except (RuntimeError, OSError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UnreadableImageError(f"{path} is not an image that can be read, or is damaged ({reason}).") from error
+
+
+def _is_truncated_nifti(path: Path) -> bool:
+    """ITK tells neither that it could not write a NIfTI file whole, nor that voxels are missing in one it reads."""
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")):
+        return False
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
+    size = float(reader.GetMetaData("vox_offset")) + voxels * int(reader.GetMetaData("bitpix")) / 8
+    if not name.endswith(".gz"):
+        return bool(path.stat().st_size < size)
     try:
-        reader.ReadImageInformation()
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            _check_nifti_is_whole(path, reader)
-        image: sitk.Image = reader.Execute()
-    except (RuntimeError, OSError, EOFError, zlib.error) as error:
-        raise UnreadableImageError(f"{path} is not an image that can be read, or it is damaged.") from error
-    return image
-
-
-def _check_nifti_is_whole(path: Path, reader: sitk.ImageFileReader) -> None:
-    """Raise `EOFError` for a truncated file: ITK would fill the missing voxels with zeros, silently."""
-    needed = float(reader.GetMetaData("vox_offset")) + np.prod(reader.GetSize()) * int(reader.GetMetaData("bitpix")) / 8
-    if path.name.lower().endswith(".gz"):
         with gzip.open(path) as file:
-            actual = sum(len(block) for block in iter(lambda: file.read(1 << 20), b""))
-    else:
-        actual = path.stat().st_size
-    if actual < needed:
-        raise EOFError
+            return bool(sum(len(block) for block in iter(lambda: file.read(1 << 20), b"")) < size)
+    except (EOFError, zlib.error):
+        return True
 
 
 def _read_dicom_folder(folder: Path) -> tuple[sitk.Image, list[str]]:

@@ -60,13 +60,13 @@ def run_fold(
 
 
 def summarise(
-    slices: Sequence[LabelledSlice], recipe: Recipe, count: int, run_folder: Path
+    slices: Sequence[LabelledSlice], recipe: Recipe, count: int, run_folder: Path, command: str = ""
 ) -> dict[str, Any]:
     """Metrics of the predictions of all folds, also written to ``run_folder/metrics.json``.
 
     Per image, and as mean and standard deviation over images and over fold means. Infection: Dice at 0.5 and
     the paper's threshold-mean Dice. Findings: Dice of GGO and of consolidation, each over the images that have
-    it, the infection being the slices' own prior at 0.5.
+    it, the infection being the slices' own prior at 0.5. ``command`` is noted as what repeats them.
     """
     images: dict[str, dict[str, float]] = {}
     for s in slices:
@@ -85,12 +85,16 @@ def summarise(
                 if (s.labels == value).any()
             }
     split = folds([s.stem for s in slices], count, recipe.seed)
-    summary: dict[str, Any] = {"folds": count, "seed": recipe.seed, "recipe": recipe.as_dict(), "metrics": {}}
+    summary: dict[str, Any] = {
+        "command": command,
+        "folds": count,
+        "seed": recipe.seed,
+        "recipe": recipe.as_dict(),
+        "metrics": {},
+    }
     for name in sorted({name for values in images.values() for name in values}):
         over_images = [values[name] for values in images.values() if name in values]
-        over_folds = [
-            float(np.mean([images[stem][name] for stem in fold if name in images[stem]])) for fold in split
-        ]
+        over_folds = [float(np.mean([images[stem][name] for stem in fold if name in images[stem]])) for fold in split]
         summary["metrics"][name] = {
             "mean": float(np.mean(over_images)),
             "sd_over_images": float(np.std(over_images, ddof=1)),

@@ -1,5 +1,6 @@
 """From a trained network to a model with its card."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -13,14 +14,8 @@ SUMMARIES = {
 }
 
 
-def make_model(
-    name: str,
-    recipe: Recipe,
-    network: nn.Module,
-    licence: str = "The licence of the training data applies.",
-    training: dict[str, Any] | None = None,
-) -> Model:
-    """The model of ``network`` as trained by ``recipe``; its card's threshold is 0.5."""
+def make_model(name: str, recipe: Recipe, network: nn.Module, training: Mapping[str, Any] | None = None) -> Model:
+    """The model of ``network`` as trained by ``recipe``. ``training``: what else its card shall say of that."""
     card = ModelCard(
         name=name,
         task=recipe.task,
@@ -28,7 +23,7 @@ def make_model(
         network=recipe.network(),
         input_size=recipe.size,
         threshold=0.5,
-        licence=licence,
+        licence="The licence of the training data applies.",
         training={"recipe": recipe.as_dict(), **(training or {})},
     )
     return Model(card, network)

@@ -34,9 +34,9 @@ class SliceModule(lightning.LightningModule):
         size = np.random.default_rng([self.recipe.seed, self.global_step]).choice(self.recipe.sizes())
         resized = {
             "image": functional.interpolate(batch.image, (size, size), mode="bilinear", antialias=True),
-            "labels": functional.interpolate(
-                batch.labels[:, None].float(), (size, size), mode="nearest-exact"
-            )[:, 0].long(),
+            "labels": functional.interpolate(batch.labels[:, None].float(), (size, size), mode="nearest-exact")[
+                :, 0
+            ].long(),
             "prior": functional.interpolate(batch.prior, (size, size), mode="bilinear", antialias=True),
         }
         loss = self.loss(**resized)

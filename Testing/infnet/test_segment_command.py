@@ -1,0 +1,247 @@
+"""``infnet segment`` from the command line to its files; the networks are replaced by a band of grey values."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from bands import BandPredictor
+from infnet import cli
+from infnet.errors import InvalidModelError
+from infnet.inference.predictor import SlicePredictor
+from phantoms import DIRECTIONS, empty_grid, make_chest, write_dicom_series
+
+voxels = sitk.GetArrayFromImage
+PROVENANCE = {"infection_model": "bands", "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_chest(empty_grid((80, 76, 44), (4.2, 4.2, 5), DIRECTIONS["oblique, transposed, flipped"]), noise_hu=0)
+
+
+@pytest.fixture(scope="module")
+def ct(phantom, tmp_path_factory):
+    path = tmp_path_factory.mktemp("ct") / "patient 1.nrrd"
+    sitk.WriteImage(phantom.ct, path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def models(monkeypatch):
+    """`SlicePredictor.from_models` gives a predictor without networks; the list tells what it was asked for."""
+    asked = []
+
+    def from_models(*arguments):
+        asked.append(arguments)
+        predictor = BandPredictor()
+        predictor.provenance = PROVENANCE
+        return predictor
+
+    monkeypatch.setattr(SlicePredictor, "from_models", from_models)
+    return asked
+
+
+def segment(*arguments):
+    return cli.main(["segment", *map(str, arguments)])
+
+
+def events(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_json_protocol_and_every_output(phantom, ct, models, tmp_path, capsys):
+    output, table, probability = (tmp_path / name for name in ("out.nii.gz", "t.csv", "p.nrrd"))
+    status = segment(
+        ct, "-o", output, "--table", table, "--probability", probability, "--progress", "json",
+        "--model", "a", "--labels-model", "b", "--device", "cpu",
+    )  # fmt: skip
+    assert status == 0 and models == [("a", "b", "cpu")]
+    *progress, result = events(capsys)
+    stages = [event["stage"] for event in progress if event["event"] == "progress"]
+    assert list(dict.fromkeys(stages)) == ["read", "lungs", "infection", "write"]
+    warnings = [event["text"] for event in progress if event["event"] == "message"]
+    assert result["event"] == "result" and result["output"] == str(output)
+    assert set(result["seconds"]) == {"read", "models", "lungs", "network", "write"}
+    assert result["peak_memory_mb"] > 10
+    assert result["provenance"].items() >= PROVENANCE.items()
+    assert result["provenance"]["threshold"] == 0.5 and len(result["provenance"]["window_hu"]) == 2
+    assert result["warnings"] and warnings == [f"Warning: {text}" for text in result["warnings"]]
+
+    labels = sitk.ReadImage(output)
+    assert labels.GetPixelID() == sitk.sitkUInt8 and labels.GetSize() == phantom.ct.GetSize()
+    truth = voxels(phantom.findings)
+    assert np.count_nonzero(voxels(labels) == truth) / truth.size > 0.9995
+    assert np.array_equal(voxels(labels) > 0, voxels(sitk.ReadImage(probability)) >= 0.5)
+
+    voxel_ml = np.prod(phantom.ct.GetSpacing()) / 1000
+    right, left, total = result["table"]
+    assert right["ggo_ml"] == pytest.approx(np.count_nonzero(truth == 1) * voxel_ml, rel=0.01)
+    assert left["consolidation_ml"] == pytest.approx(np.count_nonzero(truth == 2) * voxel_ml, rel=0.05)
+    assert left["ggo_ml"] == right["consolidation_ml"] == 0
+    assert total["volume_ml"] == pytest.approx(np.count_nonzero(voxels(phantom.lungs)) * voxel_ml, rel=0.03)
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["case"] for row in rows] == [ct.name] * 3
+    assert [float(row["infection_ml"]) for row in rows] == [row["infection_ml"] for row in result["table"]]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.nii.gz", "p.nrrd", "t.csv"]
+
+
+def test_the_labels_are_on_the_ct_s_exact_grid(phantom, ct, tmp_path):
+    assert segment(ct, "-o", tmp_path / "out.nrrd") == 0
+    read, labels = sitk.ReadImage(ct), sitk.ReadImage(tmp_path / "out.nrrd")
+    for get in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(labels, get)() == getattr(read, get)()
+    # In physical space, not by index: the lesion's centre carries the label.
+    for label, point in ((1, (-75.0, 10.0, 20.0)), (2, (92.0, 48.0, -10.0))):
+        assert labels[labels.TransformPhysicalPointToIndex(point)] == label
+
+
+def test_a_segmentation_for_slicer_and_a_summary_for_people(ct, tmp_path, capsys):
+    output = tmp_path / "out.seg.nrrd"
+    assert segment(ct, "-o", output) == 0
+    image = sitk.ReadImage(output)
+    names = [image.GetMetaData(f"Segment{i}_Name") for i in (0, 1)]
+    assert names == ["Ground-glass opacity", "Consolidation"]
+    summary = capsys.readouterr().out
+    for part in ("right lung", "left lung", "total", "GGO", "consolidation", str(output)):
+        assert part in summary
+
+
+def test_dicom_folder_in(tmp_path):
+    upright = make_chest(empty_grid((56, 50, 36), (6, 6, 6)), noise_hu=0)
+    write_dicom_series(upright.ct, tmp_path / "dicom")
+    assert segment(tmp_path / "dicom", "-o", tmp_path / "out.nrrd") == 0
+    labels = sitk.ReadImage(tmp_path / "out.nrrd")
+    assert labels[labels.TransformPhysicalPointToIndex((-75.0, 10.0, 20.0))] == 1
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("-o", "no folder/out.nrrd"),
+        ("-o", "out.jpg"),
+        ("-o", "out"),
+        ("-o", "out.mhd"),  # its voxels would go into a second file
+        ("-o", "folder.nrrd"),
+        ("--table", "no folder/t.csv"),
+        ("--table", "t.xlsx"),
+        ("--probability", "p.png"),
+    ],
+)
+def test_outputs_are_checked_before_the_work(ct, models, tmp_path, capsys, option):
+    (tmp_path / "folder.nrrd").mkdir()
+    name, value = option
+    arguments = {"-o": tmp_path / "out.nrrd", name: tmp_path / value}
+    assert segment(ct, *(x for pair in arguments.items() for x in pair), "--progress", "json") == 7
+    (error,) = events(capsys)  # no progress before it
+    assert error["code"] == "output" and str(tmp_path / value) in error["message"]
+    assert models == [] and [p.name for p in tmp_path.iterdir()] == ["folder.nrrd"]
+
+
+@pytest.mark.parametrize("probability", ["ct", "out"])
+def test_no_file_is_written_over_the_ct_or_another_output(ct, tmp_path, capsys, probability):
+    before = ct.read_bytes()
+    path = {"ct": ct.parent / "." / ct.name, "out": tmp_path / "out.nrrd"}[probability]
+    assert segment(ct, "-o", tmp_path / "out.nrrd", "--probability", path, "--progress", "json") == 7
+    assert "names of their own" in events(capsys)[0]["message"]
+    assert ct.read_bytes() == before and list(tmp_path.iterdir()) == []
+
+
+def no_lung(folder):
+    hu = np.full((20, 40, 40), -1000, np.int16)
+    hu[:, 5:35, 5:35] = 40
+    sitk.WriteImage(sitk.GetImageFromArray(hu), folder / "water.nrrd")
+    return folder / "water.nrrd"
+
+
+def damaged(folder):
+    (folder / "bad.nii.gz").write_bytes(b"\x1f\x8b damaged")
+    return folder / "bad.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "code"),
+    [
+        (lambda folder: folder / "none.nrrd", 3, "input-not-found"),
+        (damaged, 3, "unreadable-image"),
+        (no_lung, 4, "no-lung"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_leaves_nothing(tmp_path, capsys, make, status, code):
+    path = make(tmp_path)
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    arguments = (path, "-o", outputs / "out.seg.nrrd", "--table", outputs / "t.csv")
+    assert segment(*arguments, "--progress", "json") == status
+    assert events(capsys)[-1]["code"] == code
+    assert segment(*arguments) == status
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.splitlines()[-1].startswith("infnet: ")
+    assert list(outputs.iterdir()) == []
+
+
+def test_a_model_that_cannot_be_had_stops_before_the_lungs(ct, tmp_path, capsys, monkeypatch):
+    def refuse(*arguments):
+        raise InvalidModelError("damaged")
+
+    monkeypatch.setattr(SlicePredictor, "from_models", refuse)
+    assert segment(ct, "-o", tmp_path / "out.nrrd", "--progress", "json") == 5
+    *progress, error = events(capsys)
+    assert error["code"] == "invalid-model" and "lungs" not in {event.get("stage") for event in progress}
+
+
+@pytest.mark.parametrize("stage", ["read", "lungs", "infection", "write"])
+def test_a_stop_is_heeded_in_every_stage_and_leaves_nothing(ct, tmp_path, capsys, monkeypatch, stage):
+    """The stop file appears as soon as the stage begins."""
+    from infnet.reporting import JsonReporter
+
+    stop = tmp_path / "stop"
+    report = JsonReporter.progress
+
+    def progress(self, name, done, total):
+        if name == stage:
+            stop.touch()
+        report(self, name, done, total)
+
+    monkeypatch.setattr(JsonReporter, "progress", progress)
+    arguments = ("-o", tmp_path / "out.seg.nrrd", "--table", tmp_path / "t.csv")
+    assert segment(ct, *arguments, "--progress", "json", "--stop-file", stop) == 130
+    assert events(capsys)[-1]["code"] == "cancelled"
+    assert [p.name for p in tmp_path.iterdir()] == ["stop"]
+
+
+def test_a_failing_write_keeps_the_old_output(ct, tmp_path, capsys, monkeypatch):
+    output = tmp_path / "out.seg.nrrd"
+    output.write_text("the old one")
+
+    def fill_the_disk(image, path, **options):
+        path.write_bytes(b"half")
+        raise RuntimeError("first line\nNo space left on device")
+
+    monkeypatch.setattr(sitk, "WriteImage", fill_the_disk)
+    assert segment(ct, "-o", output, "--progress", "json") == 7
+    error = events(capsys)[-1]
+    assert str(output) in error["message"] and "No space left" in error["message"]
+    assert output.read_text() == "the old one" and [p.name for p in tmp_path.iterdir()] == [output.name]
+
+
+@pytest.mark.parametrize("threshold", ["0", "1", "-1", "nan", "half"])
+def test_a_threshold_is_a_probability(ct, tmp_path, capsys, threshold):
+    with pytest.raises(SystemExit) as raised:
+        segment(ct, "-o", tmp_path / "out.nrrd", "--threshold", threshold)
+    assert raised.value.code == 2 and "--threshold" in capsys.readouterr().err
+
+
+def test_as_a_process_with_an_unknown_model(ct, tmp_path):
+    """The real command, up to the models."""
+    arguments = [ct, "-o", tmp_path / "out.nrrd", "--model", "no such model", "--progress", "json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "infnet", "segment", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 5
+    assert json.loads(done.stdout.splitlines()[-1])["code"] == "unknown-model"
+    assert list(tmp_path.iterdir()) == []

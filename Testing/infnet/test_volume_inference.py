@@ -1,0 +1,125 @@
+"""Whole volumes: what the networks find lands where it is, whatever the CT's geometry."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from bands import LOOK, BandPredictor
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from infnet.data.orientation import AxialView
+from infnet.inference.volume import segment_volume
+from phantoms import CONSOLIDATION_HU, empty_grid, make_chest, oblique_direction
+
+voxels = sitk.GetArrayFromImage
+GEOMETRY = ("GetSize", "GetSpacing", "GetOrigin", "GetDirection")
+
+
+directions = st.builds(
+    oblique_direction,
+    st.tuples(*[st.floats(-45, 45)] * 3),
+    st.permutations(range(3)),
+    st.tuples(*[st.sampled_from([-1, 1])] * 3),
+    st.floats(-0.3, 0.3),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(directions, st.tuples(*[st.integers(18, 40)] * 3), st.tuples(*[st.floats(5, 12)] * 3))
+def test_the_findings_land_on_the_lesions(direction, size, spacing):
+    phantom = make_chest(empty_grid(size, spacing, direction), noise_hu=0)
+    if not voxels(phantom.lungs).any():
+        return
+    segmented = segment_volume(phantom.ct, BandPredictor(), phantom.lungs, LOOK)
+    for image in (segmented.labels, segmented.infection, segmented.lungs):
+        for get in GEOMETRY:
+            assert getattr(image, get)() == getattr(phantom.ct, get)()
+    truth = voxels(phantom.findings)
+    assert np.array_equal(voxels(segmented.labels), truth)
+    np.testing.assert_allclose(voxels(segmented.infection)[truth > 0], 0.9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(directions, st.tuples(*[st.integers(1, 7)] * 3))
+def test_views_are_restored_exactly_and_stand_upright(direction, size):
+    grid = empty_grid(size, (0.7, 1.1, 2.5), direction)
+    array = np.arange(np.prod(size), dtype=np.int32).reshape(size[::-1])
+    volume = sitk.GetImageFromArray(array)
+    volume.CopyInformation(grid)
+    view = AxialView(volume)
+    restored = view.restore(view.array())
+    assert np.array_equal(voxels(restored), array)
+    for get in GEOMETRY:
+        assert getattr(restored, get)() == getattr(volume, get)()
+    assert (view.spacing == view.image.GetSpacing()[::-1]).all()
+    for index in np.ndindex(*view.image.GetSize()):
+        point = view.image.TransformIndexToPhysicalPoint(index)
+        assert view.image[index] == volume[volume.TransformPhysicalPointToIndex(point)]
+
+
+@pytest.mark.parametrize("angles", [(45, 0, 0), (0, 45, 0), (45, 45, 0), (45, 0, 45), (-45, 90, 45), (90, 45, 180)])
+def test_at_45_degrees_the_way_back_is_the_way_there(angles):
+    """Two axes are equally near there; DICOMOrient to the first orientation does not always undo DICOMOrient."""
+    direction = oblique_direction(angles)
+    volume = sitk.GetImageFromArray(np.arange(60, dtype=np.int32).reshape(3, 4, 5))
+    volume.SetDirection(direction.ravel().tolist())
+    view = AxialView(volume)
+    assert np.array_equal(voxels(view.restore(view.array())), voxels(volume))
+
+
+@pytest.fixture(scope="module")
+def chest():
+    return make_chest(empty_grid((56, 48, 40), (6, 6, 5)), noise_hu=0)
+
+
+def test_slices_without_lung_are_not_shown_and_the_others_once_each(chest):
+    predictor = BandPredictor()
+    steps = []
+    segmented = segment_volume(
+        chest.ct, predictor, chest.lungs, LOOK, progress=lambda stage, done, total: steps.append((stage, done, total))
+    )
+    with_lung = np.count_nonzero(voxels(chest.lungs).any((1, 2)))
+    assert 0 < with_lung < 40
+    assert len(predictor.seen) == segmented.slices == with_lung
+    assert steps == [("infection", done, with_lung) for done in range(with_lung + 1)]
+
+
+def test_slices_are_rendered_as_the_batches_need_them(chest):
+    predictor = BandPredictor(batch_size=4)
+    ahead = []
+    segment_volume(
+        chest.ct,
+        predictor,
+        chest.lungs,
+        LOOK,
+        progress=lambda stage, done, total: ahead.append(len(predictor.seen) - done),
+    )
+    assert max(ahead) == 3
+
+
+def test_infection_outside_the_lungs_is_dropped_and_missed_lung_is_regained(chest):
+    """The consolidation is cut out of the lung mask; a patch of the same grey is put into the abdominal wall."""
+    findings = voxels(chest.findings)
+    mask = voxels(chest.lungs)
+    mask[findings == 2] = 0
+    hu = voxels(chest.ct)
+    hu[20, 43:46, 26:30] = CONSOLIDATION_HU
+    ct, lungs = sitk.GetImageFromArray(hu), sitk.GetImageFromArray(mask)
+    for image in (ct, lungs):
+        image.CopyInformation(chest.ct)
+    segmented = segment_volume(ct, BandPredictor(), lungs, LOOK)
+    labels = voxels(segmented.labels)
+    assert not labels[20, 43:46, 26:30].any()
+    assert np.count_nonzero((labels == 2) & (findings == 2)) > 0.85 * np.count_nonzero(findings == 2)
+    whole = voxels(segmented.lungs)
+    assert (whole[labels == 2] == 2).all() and (whole[labels == 1] == 1).all()
+    assert np.array_equal(whole[labels == 0], mask[labels == 0])
+    probability = voxels(segmented.infection)
+    assert ((probability >= 0.5) == (labels > 0)).all()
+
+
+@pytest.mark.parametrize(("threshold", "found"), [(0.9, True), (0.95, False), (0.05, True)])
+def test_the_threshold_decides(chest, threshold, found):
+    labels = voxels(segment_volume(chest.ct, BandPredictor(), chest.lungs, LOOK, threshold).labels)
+    assert labels.any() == found
+    if threshold < 0.1:
+        assert (labels[voxels(chest.lungs) > 0] > 0).all()

@@ -1,0 +1,272 @@
+"""CTs from files and DICOM folders, and what is refused; images written whole or not at all."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from infnet.data.volumes import read_ct, write_image
+from infnet.errors import (
+    InputError,
+    InputNotFoundError,
+    IntensityError,
+    NotAVolumeError,
+    OutputError,
+    UnreadableImageError,
+)
+from phantoms import DIRECTIONS, empty_grid, make_chest, write_dicom_series
+
+voxels = sitk.GetArrayFromImage
+
+
+@pytest.fixture(scope="module")
+def ct():
+    return make_chest(empty_grid((60, 50, 40), (6, 6, 5), DIRECTIONS["oblique"])).ct
+
+
+def save(image, path):
+    sitk.WriteImage(image, path)
+    return path
+
+
+def geometry(image):
+    return np.concatenate([image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection()])
+
+
+@pytest.mark.parametrize(("ending", "tolerance"), [(".nrrd", 1e-12), (".mha", 1e-9), (".nii.gz", 1e-4), (".nii", 1e-4)])
+def test_files_keep_values_and_geometry(ct, tmp_path, ending, tolerance):
+    write_image(ct, tmp_path / f"patient.1{ending}")
+    image, _ = read_ct(tmp_path / f"patient.1{ending}")
+    assert image.GetPixelID() == sitk.sitkInt16
+    assert np.array_equal(voxels(image), voxels(ct).clip(-1024))
+    np.testing.assert_allclose(geometry(image), geometry(ct), atol=tolerance)
+    assert [p.name for p in tmp_path.iterdir()] == [f"patient.1{ending}"]
+
+
+def test_values_below_air_are_clamped_and_fractions_kept(ct, tmp_path):
+    array = voxels(ct).astype(np.float32) + 0.25
+    array[0, 0, :3] = -3024, -2048, 40.5
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(ct)
+    read, _ = read_ct(save(image, tmp_path / "ct.nrrd"))
+    assert read.GetPixelID() == sitk.sitkFloat32
+    assert voxels(read)[0, 0, :3].tolist() == [-1024, -1024, 40.5]
+    assert np.array_equal(voxels(read), array.clip(-1024))
+
+
+@pytest.mark.parametrize("direction", ["LPS", "feet last", "oblique, transposed, flipped"])
+def test_dicom_slices_are_sorted_by_position_not_by_name(tmp_path, direction):
+    ct = make_chest(empty_grid((40, 36, 12), (9, 9, 15), DIRECTIONS[direction])).ct
+    names = np.random.default_rng(1).permutation(12).tolist()
+    write_dicom_series(ct, tmp_path / "series", names=names)
+    image, _ = read_ct(tmp_path / "series")
+    # The reader may go through the slices from the other end: compare in physical space.
+    resampled = sitk.Resample(image, ct, sitk.Transform(), sitk.sitkNearestNeighbor, -9999)
+    assert np.array_equal(voxels(resampled), voxels(ct).clip(-1024))
+    assert image.GetSpacing() == pytest.approx(ct.GetSpacing(), abs=1e-5)
+
+
+def test_of_several_series_the_longest_is_used_and_named(tmp_path):
+    ct = make_chest(empty_grid((40, 36, 12), (9, 9, 15))).ct
+    write_dicom_series(ct[:, :, :3], tmp_path, series="7", names=["scout a", "scout b", "scout c"])
+    write_dicom_series(ct, tmp_path, series="8")
+    image, warnings = read_ct(tmp_path)
+    assert image.GetSize() == (40, 36, 12)
+    assert any("1.2.3.4.8" in warning and "2 DICOM series" in warning for warning in warnings)
+
+
+def test_series_of_equal_length_are_ambiguous(tmp_path):
+    ct = make_chest(empty_grid((40, 36, 4), (9, 9, 15))).ct
+    for series in ("7", "8"):
+        write_dicom_series(ct, tmp_path, series, names=[f"{series}-{z}" for z in range(4)])
+    with pytest.raises(InputError, match=r"1\.2\.3\.4\.7.*1\.2\.3\.4\.8"):
+        read_ct(tmp_path)
+
+
+def test_a_missing_dicom_slice_is_told(tmp_path):
+    write_dicom_series(make_chest(empty_grid((40, 36, 12), (9, 9, 15))).ct, tmp_path)
+    assert not any("evenly" in warning for warning in read_ct(tmp_path)[1])
+    (tmp_path / "005.dcm").unlink()
+    assert any("15.00 to 30.00 mm" in warning for warning in read_ct(tmp_path)[1])
+
+
+def test_two_phases_in_one_series_are_refused(tmp_path):
+    ct = make_chest(empty_grid((40, 36, 4), (9, 9, 15))).ct
+    write_dicom_series(ct, tmp_path, names=list("abcd"))
+    write_dicom_series(ct, tmp_path, names=list("efgh"))
+    with pytest.raises(InputError, match="at one position"):
+        read_ct(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "direction", "expected"),
+    [
+        ((1.0, 1.0, 7.5), "LPS", ["7.5 mm apart"]),
+        ((3.0, 1.0, 5.0), "LPS", ["3.0 mm wide"]),
+        ((1.0, 7.5, 1.0), "sagittal", ["7.5 mm apart"]),
+        ((1.0, 1.0, 2.0), "LPS", ["80 mm from foot to head"]),
+        ((1.0, 1.0, 5.0), "oblique, transposed, flipped", ["tilted by 18 degrees"]),
+        ((1.0, 1.0, 5.0), "gantry tilt", ["right angles"]),
+    ],
+)
+def test_unusual_geometry_is_told(tmp_path, spacing, direction, expected):
+    array = np.full((40, 40, 40), -1000, np.int16)
+    array[20] = 40
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing)
+    image.SetDirection(np.ravel(DIRECTIONS[direction]).tolist())
+    _, warnings = read_ct(save(image, tmp_path / "ct.nrrd"))
+    assert len(warnings) == len(expected), warnings
+    for warning, part in zip(warnings, expected, strict=True):
+        assert part in warning
+
+
+def bad_missing(folder, ct):
+    return folder / "no such.nrrd"
+
+
+def bad_text(folder, ct):
+    (folder / "notes.nrrd").write_text("not an image")
+    return folder / "notes.nrrd"
+
+
+def bad_empty_folder(folder, ct):
+    return folder
+
+
+def bad_2d(folder, ct):
+    return save(ct[:, :, 3], folder / "2d.nrrd")
+
+
+def bad_slice(folder, ct):
+    return save(ct[:, :, 3:4], folder / "slice.nrrd")
+
+
+def bad_picture(folder, ct):
+    return save(sitk.Image([8, 8], sitk.sitkVectorUInt8, 3), folder / "picture.png")
+
+
+def bad_colour(folder, ct):
+    return save(sitk.Image([8, 8, 8], sitk.sitkVectorUInt8, 3), folder / "colour.nrrd")
+
+
+def bad_4d(folder, ct):
+    return save(sitk.JoinSeries([ct, ct]), folder / "4d.nrrd")
+
+
+def bad_nan(folder, ct):
+    return save(with_value(ct, np.nan), folder / "nan.nrrd")
+
+
+def bad_infinite(folder, ct):
+    return save(with_value(ct, np.inf), folder / "inf.mha")
+
+
+def bad_8_bit(folder, ct):
+    grey = sitk.IntensityWindowing(ct, -1000, 400, 0, 255)
+    return save(sitk.Cast(grey, sitk.sitkUInt8), folder / "8bit.nrrd")
+
+
+def bad_stored_values(folder, ct):
+    return save(sitk.Cast(sitk.Clamp(ct, lowerBound=-1024) + 1024, sitk.sitkUInt16), folder / "stored.nrrd")
+
+
+def bad_mr(folder, ct):
+    return save(sitk.Cast(ct, sitk.sitkFloat32) / 10 + 90, folder / "mr.nrrd")
+
+
+def bad_only_air(folder, ct):
+    return save(sitk.Clamp(ct, upperBound=-600), folder / "air.nrrd")
+
+
+def with_value(ct, value):
+    array = voxels(ct).astype(np.float32)
+    array[3, 4, 5] = value
+    return sitk.GetImageFromArray(array)
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (bad_missing, InputNotFoundError),
+        (bad_text, UnreadableImageError),
+        (bad_empty_folder, UnreadableImageError),
+        (bad_2d, NotAVolumeError),
+        (bad_slice, NotAVolumeError),
+        (bad_picture, NotAVolumeError),
+        (bad_colour, NotAVolumeError),
+        (bad_4d, NotAVolumeError),
+        (bad_nan, IntensityError),
+        (bad_infinite, IntensityError),
+        (bad_8_bit, IntensityError),
+        (bad_stored_values, IntensityError),
+        (bad_mr, IntensityError),
+        (bad_only_air, IntensityError),
+    ],
+)
+def test_bad_input_gets_one_line_that_names_it(ct, tmp_path, make, error):
+    path = make(tmp_path, ct)
+    with pytest.raises(error) as raised:
+        read_ct(path)
+    assert type(raised.value) is error
+    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nii", ".nii.gz"])
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_a_truncated_file_is_refused(ct, tmp_path, ending, compressed, kept):
+    path = tmp_path / f"ct{ending}"
+    sitk.WriteImage(ct, path, useCompression=compressed)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(UnreadableImageError):
+        read_ct(path)
+
+
+def test_no_folder_no_file(ct, tmp_path):
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_image(ct, tmp_path / "no folder" / "ct.nrrd")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
+    """A file size limit stands for the full disk: both end in a write that comes back short."""
+    pytest.importorskip("resource")
+    program = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np, SimpleITK as sitk
+from infnet.data.volumes import write_image
+from infnet.errors import OutputError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 255, (30, 80, 80)).astype(np.uint8))
+for name in ("a.nrrd", "b.nii.gz", "c.nii", "d.mha", "e.seg.nrrd"):
+    try:
+        write_image(image, Path(sys.argv[1]) / name)
+    except OutputError as error:
+        print(name, "refused")
+"""
+    (tmp_path / "b.nii.gz").write_text("the old file")
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:-1] == [
+        f"{n} refused" for n in ("a.nrrd", "b.nii.gz", "c.nii", "d.mha", "e.seg.nrrd")
+    ]
+    assert [p.name for p in tmp_path.iterdir()] == ["b.nii.gz"]
+    assert (tmp_path / "b.nii.gz").read_text() == "the old file"
+
+
+def test_a_real_dicom_series_is_where_its_volume_is(shared_data):
+    folder = shared_data / "ct/popi-chest-ct"
+    part, _ = read_ct(folder / "dicom_20_slices")
+    whole, warnings = read_ct(folder / "popi_phase00_512x512x141.nrrd")
+    assert warnings == []
+    there = sitk.Resample(whole, part, sitk.Transform(), sitk.sitkNearestNeighbor, -9999)
+    assert np.array_equal(voxels(part), voxels(there))
+
+
+def test_values_outside_a_real_scan_circle(shared_data):
+    image, _ = read_ct(shared_data / "ct/lungmask-test-dicom")
+    assert voxels(image).min() == -1024

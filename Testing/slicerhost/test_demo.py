@@ -1,0 +1,181 @@
+"""The demo, on a small CT made here: files, picture, DICOM, bad input."""
+
+import csv
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+
+from slicerhost import demo, sampledata
+from slicerhost.views import renderingProblem
+
+
+@pytest.fixture(scope="session")
+def chestPath(tmp_path_factory):
+    """A CT of a thorax: two lungs in soft tissue, a hazy and a dense ball in the left one (right in the picture)."""
+    z, y, x = np.indices((32, 96, 128))
+    body = ((x - 63.5) / 58) ** 2 + ((y - 47.5) / 40) ** 2 < 1
+    values = np.where(body, 40, -1000)
+    for center in (36, 91):
+        values[((x - center) / 18) ** 2 + ((y - 47) / 28) ** 2 + ((z - 15.5) / 13) ** 2 < 1] = -850
+    values[(x - 85) ** 2 + (y - 43) ** 2 + (2 * (z - 16)) ** 2 < 60] = 150
+    values[(x - 97) ** 2 + (y - 53) ** 2 + (2 * (z - 16)) ** 2 < 60] = 250
+    image = sitk.GetImageFromArray(values.astype(np.int16))
+    image.SetSpacing((2.5, 2.5, 7.0))
+    image.SetOrigin((-160.0, -120.0, -300.0))
+    path = tmp_path_factory.mktemp("ct") / "chest.nrrd"
+    sitk.WriteImage(image, path)
+    return path
+
+
+@pytest.fixture
+def runDemo(host, fakeBackend, monkeypatch, tmp_path):
+    """Runs the demo with the scripted fake backend; returns its exit status and the output folder."""
+
+    def run(*arguments, scenario="success"):
+        monkeypatch.syspath_prepend(demo.REPOSITORY / "InfNetSegmentation")
+        import InfNetSegmentationLib.BackendProcess as backend
+
+        monkeypatch.setattr(backend, "backendCommand", lambda: fakeBackend(scenario))
+        folder = tmp_path / "out"
+        return demo.main([*map(str, arguments), "-o", str(folder)]), folder
+
+    return run
+
+
+def test_demo_writes_segmentation_table_and_picture(runDemo, chestPath, host, capsys):
+    problem = renderingProblem()
+    if problem:
+        pytest.skip(problem)
+    status, folder = runDemo(chestPath)
+    assert status == 0
+    printed = capsys.readouterr().out
+    for ending in (".seg.nrrd", ".csv", ".png"):
+        path = folder / f"chest{ending}"
+        assert path.stat().st_size > 0
+        assert str(path) in printed
+    with (folder / "chest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["Region"] for row in rows] == ["right lung", "left lung", "total"]
+    host.clearScene()
+    ct = slicer.util.loadVolume(str(chestPath), {})
+    segmentationNode = slicer.util.loadSegmentation(str(folder / "chest.seg.nrrd"), {})
+    dense = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, "Consolidation", ct)
+    np.testing.assert_array_equal(dense, slicer.util.arrayFromVolume(ct) >= 200)
+    checkPicture(folder / "chest.png")
+
+
+def checkPicture(path):
+    """Three views side by side, each showing both findings in their colours."""
+    pixels = sitk.GetArrayFromImage(sitk.ReadImage(path))[..., :3].astype(int)
+    height, width, _ = pixels.shape
+    red, green, blue = np.moveaxis(pixels, -1, 0)
+    reddish = (red > 90) & (red > green + 40) & (red > blue + 40)
+    greenish = (green > 90) & (green > red + 30) & (green > blue + 30)
+    views = slice(height // 8, 7 * height // 8)  # without title and legend
+    for number in range(3):
+        columns = slice(number * width // 3, (number + 1) * width // 3)
+        assert np.count_nonzero(reddish[views, columns]) > 100, f"no ground-glass opacity in view {number}"
+        assert np.count_nonzero(greenish[views, columns]) > 100, f"no consolidation in view {number}"
+    # The findings are in the patient's left lung: right in the axial view, the hazy one in front, that is above.
+    axial = slice(0, width // 3)
+    for color in (reddish, greenish):
+        assert np.nonzero(color[views, axial])[1].mean() > width / 6
+    assert np.nonzero(reddish[views, axial])[0].mean() < np.nonzero(greenish[views, axial])[0].mean()
+
+
+def test_without_qt_and_opengl_the_rest_is_written_and_the_remedy_told(chestPath, fakeBackend, tmp_path):
+    """On a machine that lacks the system's graphics libraries, in a process of its own."""
+    code = f"""
+import sys
+sys.modules["PySide6"] = None
+sys.path[:0] = [{str(demo.REPOSITORY / "Testing")!r}, {str(demo.REPOSITORY / "InfNetSegmentation")!r}]
+import slicerhost
+assert slicerhost.start().qtProblem
+import InfNetSegmentationLib.BackendProcess as backend
+backend.backendCommand = lambda: {fakeBackend("success")}
+from slicerhost import demo
+sys.exit(demo.main([{str(chestPath)!r}, "-o", {str(tmp_path)!r}]))
+"""
+    # Neither EGL nor a display, and a software renderer that is hardly ever installed.
+    hidden = {"VTK_DEFAULT_OPENGL_WINDOW": "vtkOSOpenGLRenderWindow", "__EGL_VENDOR_LIBRARY_DIRS": "/nowhere"}
+    environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"} | hidden
+    finished = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    if (tmp_path / "chest.png").exists():
+        pytest.skip("this machine renders by a software library that cannot be hidden")
+    assert "apt-get install" in finished.stdout
+    assert (tmp_path / "chest.seg.nrrd").exists()
+    assert (tmp_path / "chest.csv").exists()
+
+
+def test_dicom_slices_are_sorted_by_position(host, chestPath, tmp_path):
+    image = sitk.ReadImage(chestPath)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    names = np.random.default_rng(0).permutation(image.GetDepth())
+    for k in range(image.GetDepth()):
+        slice_ = image[:, :, k]
+        position = image.TransformIndexToPhysicalPoint((0, 0, k))
+        for tag, value in {
+            "0008|0060": "CT",
+            "0020|000e": "1.2.826.0.1.3680043.2.1125.1",
+            "0020|0032": "\\".join(map(str, position)),
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0028|1052": "0",
+            "0028|1053": "1",
+        }.items():
+            slice_.SetMetaData(tag, value)
+        writer.SetFileName(tmp_path / f"{names[k]:03}.dcm")
+        writer.Execute(slice_)
+    volumeNode = demo.loadCT(tmp_path)
+    expected = slicer.util.loadVolume(str(chestPath), {})
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(volumeNode), slicer.util.arrayFromVolume(expected))
+    np.testing.assert_allclose(volumeNode.GetSpacing(), expected.GetSpacing(), atol=1e-6)
+    np.testing.assert_allclose(volumeNode.GetOrigin(), expected.GetOrigin(), atol=1e-6)
+
+
+@pytest.mark.parametrize("what", ["missing", "empty folder", "not an image"])
+def test_bad_input_gets_one_clear_line(runDemo, tmp_path, capsys, what):
+    path = tmp_path / "input"
+    if what == "empty folder":
+        path.mkdir()
+    elif what == "not an image":
+        path = tmp_path / "input.nrrd"
+        path.write_text("not an image")
+    status, folder = runDemo(path)
+    assert status == 1
+    assert str(path) in capsys.readouterr().err
+    assert not list(folder.iterdir())
+
+
+def test_backend_error_is_told(runDemo, chestPath, capsys):
+    status, folder = runDemo(chestPath, scenario="error")
+    assert status == 1
+    assert "demo: No lung was found in ct.nrrd." in capsys.readouterr().err
+    assert not list(folder.iterdir())
+
+
+def test_without_a_registry_it_says_how_to_give_a_ct(runDemo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    status, _folder = runDemo()
+    assert status == 1
+    message = capsys.readouterr().err
+    assert "no package registry" in message
+    assert "./demo CT" in message
+
+
+def test_the_sample_comes_from_the_cache_the_second_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(sampledata.subprocess, "run", None)
+    cached = tmp_path / "infnet/lung2.nrrd"
+    cached.parent.mkdir()
+    cached.touch()
+    assert sampledata.downloadChestCT() == cached

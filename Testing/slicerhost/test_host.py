@@ -1,0 +1,115 @@
+"""The host is as strict as PythonQt and keeps what goes wrong in slots and observers."""
+
+import numpy as np
+import pytest
+import slicer
+
+
+@pytest.fixture
+def qt(host):
+    import qt
+
+    return qt
+
+
+def test_properties_are_attributes_and_their_getters_are_gone(qt):
+    button = qt.QPushButton("Apply")
+    assert button.text == "Apply"
+    button.enabled = False
+    assert button.enabled is False
+    with pytest.raises(TypeError):
+        button.text()
+    with pytest.raises(TypeError):
+        button.enabled()
+
+
+def test_names_that_pythonqt_lacks_are_missing(qt):
+    for name in ("Signal", "Slot", "Property"):
+        with pytest.raises(AttributeError):
+            getattr(qt, name)
+
+
+def test_connections_by_signature(qt):
+    button = qt.QPushButton()
+    calls = []
+    button.connect("clicked(bool)", lambda checked: calls.append(("bool", checked)))
+    button.connect("clicked()", lambda: calls.append("none"))
+    button.clicked.connect(lambda: calls.append("attribute"))
+    button.click()
+    assert calls == [("bool", False), "none", "attribute"]
+
+
+def test_exceptions_in_slots_are_kept(qt, host):
+    button = qt.QPushButton()
+    button.connect("clicked()", lambda: 1 / 0)
+    button.click()
+    assert "ZeroDivisionError" in host.errors.pop()
+
+
+def test_exceptions_in_observers_are_kept(host):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode")
+    node.AddObserver("ModifiedEvent", lambda caller, event: 1 / 0)
+    node.Modified()
+    assert "ZeroDivisionError" in host.errors.pop()
+
+
+def test_data_nodes_get_an_item_in_the_subject_hierarchy(host):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    volumeNode = slicer.util.addVolumeFromArray(np.zeros((2, 3, 4), np.int16))
+    item = hierarchy.GetItemByDataNode(volumeNode)
+    assert hierarchy.GetItemParent(item) == hierarchy.GetSceneItemID()
+    slicer.mrmlScene.RemoveNode(volumeNode)
+    assert hierarchy.GetItemByDataNode(volumeNode) == 0
+
+
+def test_node_box_follows_the_scene(host):
+    box = slicer.qMRMLNodeComboBox()
+    box.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    box.noneEnabled = True
+    box.setMRMLScene(slicer.mrmlScene)
+    seen = []
+    box.connect("currentNodeChanged(vtkMRMLNode*)", seen.append)
+    volumeNode = slicer.util.addVolumeFromArray(np.zeros((2, 3, 4), np.int16))
+    assert box.currentNode() is None
+    box.setCurrentNode(volumeNode)
+    slicer.mrmlScene.RemoveNode(volumeNode)
+    assert seen == [volumeNode, None]
+
+
+class TestParameterNodeWrapper:
+    def declare(self):
+        from typing import Annotated
+
+        from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
+
+        @parameterNodeWrapper
+        class Parameters:
+            volume: slicer.vtkMRMLScalarVolumeNode
+            fraction: Annotated[float, WithinRange(0, 1)] = 0.5
+            mode: Annotated[str, Choice(["a", "b"])] = "a"
+
+        return Parameters(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+
+    def test_defaults(self, host):
+        parameters = self.declare()
+        assert (parameters.volume, parameters.fraction, parameters.mode) == (None, 0.5, "a")
+
+    def test_values_are_checked(self, host):
+        parameters = self.declare()
+        with pytest.raises(ValueError, match="not within"):
+            parameters.fraction = 1.5
+        with pytest.raises(ValueError, match="not one of"):
+            parameters.mode = "c"
+        with pytest.raises(TypeError):
+            parameters.fraction = "0.7"
+        with pytest.raises(TypeError):
+            parameters.volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode")
+
+    def test_types_that_slicer_refuses_are_refused(self, host):
+        from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+        with pytest.raises(TypeError):
+
+            @parameterNodeWrapper
+            class Parameters:
+                anything: object
