@@ -105,7 +105,7 @@ def test_from_training_to_prediction_on_the_command_line(toy_slices, tmp_path, c
         assert np.array_equal(labels[sure] > 0, probability[sure] > 128)
     (toy_slices / "Imgs" / "5.png").write_bytes(b"no image")
     before = {path: path.read_bytes() for path in output.rglob("*.png")}
-    assert main(["predict", str(toy_slices / "Imgs"), "-o", str(output), *models, "--threshold", "0"]) == 3
+    assert main(["predict", str(toy_slices / "Imgs"), "-o", str(output), *models, "--threshold", "0.1"]) == 3
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
 
 

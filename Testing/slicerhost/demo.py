@@ -40,7 +40,7 @@ def main(arguments=None):
 def run(ctPath, outputFolder):
     console = Console()
     if ctPath is None:
-        console.print("Taking the chest CT lung2 from the package pyradiomics (34 MB, downloaded once) …")
+        console.print("Taking the chest CT lung2 from the package pyradiomics (34 MB, once) …")
         ctPath = downloadChestCT()
     outputFolder.mkdir(parents=True, exist_ok=True)
 

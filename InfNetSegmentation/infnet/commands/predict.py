@@ -4,6 +4,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from infnet.commands.arguments import add_model_arguments
 from infnet.reporting import Reporter
 
 NAME = "predict"
@@ -20,10 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="gets infection/STEM.png (probability as 0..255) and labels/STEM.png (1 GGO, 2 consolidation)",
     )
-    parser.add_argument("--model", help="infection model: name or path (see infnet models)")
-    parser.add_argument("--labels-model", help="multi-class model: name or path")
-    parser.add_argument("--threshold", type=float, default=0.5, metavar="P", help="default %(default)s")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add_model_arguments(parser)
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:

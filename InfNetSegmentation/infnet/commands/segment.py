@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infnet.commands.arguments import add_model_arguments
 from infnet.errors import OutputError
 from infnet.reporting import Reporter
 
@@ -31,16 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--table", type=Path, metavar="T.csv", help="volumes per lung and in total, as CSV")
     parser.add_argument("--probability", type=Path, metavar="P.nrrd", help="probability of infection, as an image")
-    parser.add_argument("--model", help="infection model: name or path (see infnet models)")
-    parser.add_argument("--labels-model", help="multi-class model: name or path")
-    parser.add_argument(
-        "--threshold",
-        type=_probability,
-        default=0.5,
-        metavar="P",
-        help="probability from which a voxel counts as infected; default %(default)s",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default %(default)s")
+    add_model_arguments(parser)
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
@@ -105,13 +97,6 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         "peak_memory_mb": _peak_memory_mb(),
     }
     reporter.result(payload, _summary(options, table, seconds))
-
-
-def _probability(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infnet.commands.arguments import add_device_argument
 from infnet.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="default %(default)s")
     parser.add_argument("--size", type=int, default=352, metavar="N", help="pixels; default %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default %(default)s")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add_device_argument(parser)
 
 
 def recipe_from(options: argparse.Namespace) -> "Recipe":

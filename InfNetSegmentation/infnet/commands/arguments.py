@@ -1,0 +1,28 @@
+"""Arguments that several commands share."""
+
+import argparse
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which models, from which probability, on which device."""
+    parser.add_argument("--model", help="infection model: name or path (see infnet models)")
+    parser.add_argument("--labels-model", help="multi-class model: name or path")
+    parser.add_argument(
+        "--threshold",
+        type=_probability,
+        default=0.5,
+        metavar="P",
+        help="probability from which a pixel counts as infected; default %(default)s",
+    )
+    add_device_argument(parser)
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default %(default)s")
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
