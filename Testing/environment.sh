@@ -12,6 +12,7 @@ prepare_environment() {
     if [ ! -x "$python" ]; then
         "$base" -m venv .venv || { echo "Install Python's venv module (Debian: apt-get install python3-venv)." >&2; return 1; }
     fi
+    prepare_graphics
     local stamp
     stamp=.venv/installed-$extras-$(sha256sum pyproject.toml | cut -c1-16)
     [ -e "$stamp" ] && return 0
@@ -22,4 +23,29 @@ prepare_environment() {
         return 1
     fi
     touch "$stamp"
+}
+
+# The system's libraries that Qt and VTK load to draw without a screen: installed where that may be done, else named.
+prepare_graphics() {
+    command -v apt-get >/dev/null || return 0
+    local library package missing=
+    while read -r library package; do
+        ldconfig -p | grep -q "$library" || dpkg -s "$package" >/dev/null 2>&1 || missing+=" $package"
+    done <<'LIBRARIES'
+libEGL.so.1 libegl1
+libGL.so.1 libgl1
+swrast_dri.so libgl1-mesa-dri
+libglib-2.0.so.0 libglib2.0-0
+libfontconfig.so.1 libfontconfig1
+libxkbcommon.so.0 libxkbcommon0
+libdbus-1.so.3 libdbus-1-3
+LIBRARIES
+    [ -z "$missing" ] && return 0
+    if [ "$(id -u)" = 0 ]; then
+        echo "Installing the system libraries$missing ..." >&2
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } \
+            >/dev/null || echo "That failed; pictures may be missing." >&2
+    else
+        echo "For pictures and panels, install these first: sudo apt-get install$missing" >&2
+    fi
 }

@@ -18,10 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.data.labelled_slices import read_labelled_slices
+
+    slices = read_labelled_slices(options.data, options.priors)  # before the slow imports: it may be refused
+
     from infnet.training.cross_validation import run_fold, summarise
 
     recipe = recipe_from(options)
-    slices = read_labelled_slices(options.data, options.priors)
     chosen = range(options.folds) if options.only_fold is None else [options.only_fold]
     for index in chosen:
         run_fold(slices, recipe, options.folds, index, options.output, options.device, reporter.progress)

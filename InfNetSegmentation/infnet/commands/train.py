@@ -78,6 +78,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
     import infnet
     from infnet.data.labelled_slices import read_labelled_slices
+
+    slices = read_labelled_slices(options.data, options.priors)  # before the slow imports: it may be refused
+
     from infnet.training.fit import fit
     from infnet.training.model import make_model
     from infnet.weights import read_card, save_model
@@ -85,7 +88,6 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     recipe = recipe_from(options)
     like = read_card(options.card) if options.card else None
     cross_validation = json.loads(options.metrics.read_text(encoding="utf-8")) if options.metrics else None
-    slices = read_labelled_slices(options.data, options.priors)
     started = time.monotonic()
     network = fit(slices, recipe, options.output, options.device, reporter.progress)
     training = {
