@@ -32,6 +32,7 @@ class InfNetTrainingTest(ScriptedLoadableModuleTest):
         from InfNetSegmentationLib.BackendProcess import BackendError
 
         slicer.mrmlScene.Clear()
-        with self.assertRaises(BackendError):
+        with self.assertRaises(BackendError) as caught:
             InfNetTrainingLogic().train("no such folder", "no such run", epochs=1)
+        self.assertEqual(caught.exception.code, "input-not-found")
         self.delayDisplay("Test passed")

@@ -1,36 +1,42 @@
-# Sourced by ./demo and ./test: makes the virtual environment .venv with the extras asked for, once.
-# Usage: prepare_environment EXTRAS    sets $python
+# Sourced by ./demo and ./test: makes the virtual environment .venv with the extra asked for, once.
+# Usage: prepare_environment slicer|dev    sets $python; dev contains slicer
 
 prepare_environment() {
-    local extras=$1
+    local extra=$1
     local base=${PYTHON:-python3}
     python=$PWD/.venv/bin/python
     if ! "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
         echo "InfNet needs Python 3.10 or newer; set PYTHON to one (found: $("$base" --version 2>&1))." >&2
         return 1
     fi
-    if [ ! -x "$python" ]; then
-        "$base" -m venv .venv || { echo "Install Python's venv module (Debian: apt-get install python3-venv)." >&2; return 1; }
-    fi
-    prepare_graphics
-    local stamp
-    stamp=.venv/installed-$extras-$(sha256sum pyproject.toml | cut -c1-16)
-    [ -e "$stamp" ] && return 0
-    echo "Installing InfNet and what it needs into .venv (several GB with PyTorch; once) ..." >&2
-    if ! "$python" -m pip install --quiet --editable ".[$extras]"; then
-        echo "The installation failed: see above. Without a package registry in reach, install on a connected" >&2
-        echo "machine and copy .venv, or point pip at a folder of wheels (PIP_FIND_LINKS=DIR PIP_NO_INDEX=1)." >&2
+    if [ ! -x "$python" ] && ! "$base" -m venv .venv; then
+        rm -rf .venv
+        echo "Python's venv module is missing (Debian: apt-get install python3-venv)." >&2
         return 1
     fi
-    touch "$stamp"
+    prepare_graphics
+    local version
+    version=$("$python" -c 'import hashlib; print(hashlib.sha256(open("pyproject.toml", "rb").read()).hexdigest()[:16])')
+    if [ -e ".venv/installed-dev-$version" ] || [ -e ".venv/installed-$extra-$version" ]; then
+        return 0
+    fi
+    echo "Installing InfNet and what it needs into .venv (several GB with PyTorch; once) ..." >&2
+    if ! "$python" -m pip install --quiet --editable ".[$extra]"; then
+        echo "The installation failed: see above. Without a package registry in reach, install on a connected" >&2
+        echo "machine and copy the folder, or point pip at a folder of wheels (PIP_FIND_LINKS=DIR PIP_NO_INDEX=1)." >&2
+        return 1
+    fi
+    touch ".venv/installed-$extra-$version"
 }
 
 # The system's libraries that Qt and VTK load to draw without a screen: installed where that may be done, else named.
 prepare_graphics() {
     command -v apt-get >/dev/null || return 0
-    local library package missing=
+    local known library package missing=
+    known=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p)
     while read -r library package; do
-        ldconfig -p | grep -q "$library" || dpkg -s "$package" >/dev/null 2>&1 || missing+=" $package"
+        case $known in *"$library"*) continue ;; esac
+        dpkg -s "$package" >/dev/null 2>&1 || missing+=" $package"
     done <<'LIBRARIES'
 libEGL.so.1 libegl1
 libGL.so.1 libgl1
@@ -40,7 +46,9 @@ libfontconfig.so.1 libfontconfig1
 libxkbcommon.so.0 libxkbcommon0
 libdbus-1.so.3 libdbus-1-3
 LIBRARIES
-    [ -z "$missing" ] && return 0
+    if [ -z "$missing" ]; then
+        return 0
+    fi
     if [ "$(id -u)" = 0 ]; then
         echo "Installing the system libraries$missing ..." >&2
         { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } \

@@ -11,7 +11,9 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 MODULES = ("InfNetSegmentation", "InfNetTraining")
 # Bundled with Slicer 5.12, or installed by the PyTorch extension.
-NOT_IN_REQUIREMENTS = {"numpy", "scipy", "simpleitk", "torch", "torchvision"}
+FROM_SLICER = {"numpy", "scipy", "simpleitk", "torch", "torchvision"}
+# Used by the progress bar in a terminal, which no module starts.
+ONLY_IN_A_TERMINAL = {"rich"}
 
 
 def cmakeLists(module):
@@ -58,9 +60,30 @@ def test_requirements_are_those_of_the_backend(module):
     wanted = project["dependencies"]
     if module == "InfNetTraining":
         wanted = wanted + project["optional-dependencies"]["train"]
-    wanted = {item for item in wanted if re.match(r"[\w-]+", item)[0].lower() not in NOT_IN_REQUIREMENTS}
+    leftOut = FROM_SLICER | ONLY_IN_A_TERMINAL
+    wanted = {item for item in wanted if re.match(r"[\w-]+", item)[0].lower() not in leftOut}
     lines = (REPOSITORY / module / f"Resources/{module}Requirements.txt").read_text(encoding="utf-8").splitlines()
     assert {line for line in lines if line and not line.startswith("#")} == wanted
+
+
+def importedPackages(node):
+    """The top-level packages that an import statement names; nothing for another node."""
+    if isinstance(node, ast.Import):
+        return {alias.name.split(".")[0] for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {node.module.split(".")[0]}
+    return set()
+
+
+def test_the_terminal_alone_needs_its_packages():
+    """They are imported nowhere in the backend but within the class of the progress bar."""
+    places = []
+    for path in (REPOSITORY / "InfNetSegmentation/infnet").rglob("*.py"):
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = set().union(*(importedPackages(node) for node in ast.walk(statement)))
+            if names & ONLY_IN_A_TERMINAL:
+                places.append((path.name, getattr(statement, "name", None)))
+    assert places == [("reporting.py", "BarReporter")]
 
 
 def test_only_modules_of_slicer_are_imported_when_it_starts():
@@ -70,13 +93,7 @@ def test_only_modules_of_slicer_are_imported_when_it_starts():
     for module in MODULES:
         for path in [REPOSITORY / module / f"{module}.py", *(REPOSITORY / module / f"{module}Lib").glob("*.py")]:
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.Import):
-                    names = [alias.name for alias in node.names]
-                elif isinstance(node, ast.ImportFrom):
-                    names = [node.module]
-                else:
-                    continue
-                foreign = {name.split(".")[0] for name in names} - allowed
+                foreign = importedPackages(node) - allowed
                 assert not foreign, f"{path.name} imports {foreign} at start-up"
 
 

@@ -192,7 +192,20 @@ class BackendProcess:
 
     def _crashMessage(self, exitStatus):
         lines = "\n".join(self._stderrTail) or "It wrote no message."
-        return f"The backend ended without a result (exit status {exitStatus}).\n{lines}"
+        return f"{_crashCause(exitStatus, lines)} (exit status {exitStatus})\n{lines}"
+
+
+def _crashCause(exitStatus, lines):
+    if exitStatus in (-9, 137):  # SIGKILL, seen by this process or by the launcher between
+        return (
+            "The backend was ended by the system, most likely for lack of memory; close other programs and try again."
+        )
+    if "ModuleNotFoundError" in lines:
+        return (
+            "The backend lacks a Python package. Open the module's panel and press its button: it offers to install "
+            "what is missing."
+        )
+    return "The backend ended without a result."
 
 
 class _NewLines:
@@ -213,9 +226,12 @@ class _NewLines:
 
 
 def _environment():
-    """Slicer's environment with the folder that holds the package ``infnet`` first on the Python path."""
+    """Slicer's environment with the folder that holds the package ``infnet`` first on the Python path.
+
+    The working folder is not on that path: it can hold anything, and be anybody's.
+    """
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONSAFEPATH": "1"}
 
 
 def _endProcessTree(pid):

@@ -1,4 +1,4 @@
-import importlib.util
+import importlib.metadata
 
 from slicer.i18n import tr as _
 
@@ -11,13 +11,29 @@ def ensureInstalled(requirementsPath, requester):
 
     Torch comes through the PyTorch extension, which chooses the build that fits the computer; the file
     ``requirementsPath`` names the rest. Nothing is imported to find out what is there.
-    Raises RuntimeError if the user declines, or if the PyTorch extension is needed and missing.
+    Raises RuntimeError if the user declines, if the PyTorch extension is needed and missing, or if torch is too old.
     """
     import slicer.packaging
+    from packaging.specifiers import SpecifierSet
 
-    if any(importlib.util.find_spec(package) is None for package in TORCH_PACKAGES):
+    versions = [_installedVersion(package) for package in TORCH_PACKAGES]
+    if None in versions:
         _installTorch()
+    elif not SpecifierSet(TORCH_REQUIREMENT).contains(versions[0], prereleases=True):
+        raise RuntimeError(
+            _(
+                "PyTorch {installed} is installed, but Inf-Net needs version {needed}. Uninstall it in the module of "
+                "the extension “PyTorch”, restart Slicer and try again."
+            ).format(installed=versions[0], needed=TORCH_REQUIREMENT)
+        )
     slicer.packaging.pip_ensure(slicer.packaging.load_requirements(requirementsPath), requester=requester)
+
+
+def _installedVersion(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _installTorch():

@@ -2,6 +2,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from InfNetSegmentationLib.Parameters import Parameters
+from InfNetSegmentationLib.Scene import checkOutput
 from InfNetSegmentationLib.SegmentationRun import SegmentationRun
 
 
@@ -44,7 +45,8 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         """Segment ground-glass opacity and consolidation on a chest CT.
 
         volumeNode - vtkMRMLScalarVolumeNode, in Hounsfield units
-        segmentationNode - receives the segments "Ground-glass opacity" and "Consolidation"; None makes a new one
+        segmentationNode - receives the segments "Ground-glass opacity" and "Consolidation", and the CT's transform;
+            None makes a new one
         threshold - probability from which a voxel counts as infected, 0 to 1
         device - "auto", "cpu", "cuda", "cuda:N" or "mps"
         waitForCompletion - return the result when it is there; else return at once and leave the rest to the
@@ -57,6 +59,8 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         """
         if volumeNode is None or volumeNode.GetImageData() is None:
             raise ValueError(_("Choose a CT volume that has voxels."))
+        if segmentationNode is not None:
+            checkOutput(segmentationNode, volumeNode)
         if self.running:
             raise RuntimeError(_("A segmentation is under way already."))
         self._run = SegmentationRun(

@@ -1,3 +1,5 @@
+import math
+
 import vtk
 from slicer.i18n import tr as _
 
@@ -5,8 +7,9 @@ _DECIMALS = 3
 
 
 def columns():
-    """Key in the backend's table and title of each column, in order."""
+    """Key and title of each column, in order. The keys are the backend's, but for the case."""
     return (
+        ("case", _("Case")),
         ("region", _("Region")),
         ("volume_ml", _("Volume (mL)")),
         ("ggo_ml", _("Ground-glass opacity (mL)")),
@@ -18,14 +21,18 @@ def columns():
     )
 
 
-def fillTableNode(tableNode, rows):
-    """Replace the content of a table node by the backend's rows (dicts: lungs and total)."""
+def fillTableNode(tableNode, rows, case):
+    """Replace the content of a table node by the backend's rows (dicts: lungs and total) of the named case."""
     tableNode.RemoveAllColumns()
     for key, title in columns():
-        array = vtk.vtkStringArray() if key == "region" else vtk.vtkDoubleArray()
+        isText = key in ("case", "region")
+        array = vtk.vtkStringArray() if isText else vtk.vtkDoubleArray()
         array.SetName(title)
         for row in rows:
-            array.InsertNextValue(row[key] if key == "region" else round(row[key], _DECIMALS))
+            value = {"case": case, **row}[key]
+            if not isText:  # a lung that was not found has no percentages
+                value = math.nan if value is None else round(value, _DECIMALS)
+            array.InsertNextValue(value)
         tableNode.AddColumn(array)
 
 
@@ -46,8 +53,12 @@ def fillTableWidget(tableWidget, rows):
     tableWidget.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
     for column, row in enumerate(rows):
         texts = [f"{row['volume_ml']:.0f} mL"]
-        texts += [f"{row[key + '_ml']:.1f} mL\n{row[key + '_percent']:.1f} %" for key, _title in findings]
+        texts += [f"{row[key + '_ml']:.1f} mL\n{_percent(row[key + '_percent'])}" for key, _title in findings]
         for line, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)
             item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             tableWidget.setItem(line, column, item)
+
+
+def _percent(value):
+    return "–" if value is None else f"{value:.1f} %"  # noqa: RUF001

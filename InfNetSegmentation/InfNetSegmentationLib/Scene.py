@@ -1,7 +1,9 @@
 import json
+from contextlib import contextmanager
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.Terminology import applyFinding, loadTerminology
 
@@ -40,17 +42,53 @@ def importFindings(labelImagePath, volumeNode, segmentationNode=None, provenance
             segmentIDs.InsertNextValue(segmentID)
         # The label image is in the volume's own coordinates, so it is imported while no transform is set.
         segmentationNode.SetAndObserveTransformNodeID(None)
-        imported = slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(
-            labelmapNode, segmentationNode, segmentIDs
-        )
+        try:
+            imported = slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(
+                labelmapNode, segmentationNode, segmentIDs
+            )
+        finally:
+            segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
         if not imported:
             raise RuntimeError(f"The label image {labelImagePath} could not be imported.")
-        segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
         for segmentID, _name in FINDINGS:
             segment = segmentationNode.GetSegmentation().GetSegment(segmentID)
             segment.SetTag(PROVENANCE_TAG, _asTag(provenance or {}))
     _placeBeside(volumeNode, segmentationNode)
     return segmentationNode
+
+
+def checkOutput(segmentationNode, volumeNode):
+    """Raises ValueError if the segmentation has segments that `importFindings` would move in space."""
+    segmentation = segmentationNode.GetSegmentation()
+    segmentIDs = {segmentation.GetNthSegmentID(i) for i in range(segmentation.GetNumberOfSegments())}
+    others = segmentIDs - {segmentID for segmentID, _name in FINDINGS}
+    if others and segmentationNode.GetParentTransformNode() is not volumeNode.GetParentTransformNode():
+        raise ValueError(
+            _(
+                "“{segmentation}” has other segments and is not under the same transform as “{volume}”, so they would "
+                "be moved. Put both under one transform, or choose “Create new segmentation”."
+            ).format(segmentation=segmentationNode.GetName(), volume=volumeNode.GetName())
+        )
+
+
+@contextmanager
+def newNodesRemovedOnError():
+    """If the block ends by an exception, remove the nodes that it has added to the scene."""
+    added = []
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(scene, event, node):
+        added.append(node)
+
+    tag = slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, onNodeAdded)
+    try:
+        yield
+    except Exception:
+        for node in added:
+            slicer.mrmlScene.RemoveNode(node)
+        raise
+    finally:
+        slicer.mrmlScene.RemoveObserver(tag)
 
 
 def provenance(segmentationNode):

@@ -8,18 +8,20 @@ from slicer.util import VTKObservationMixin
 
 from InfNetSegmentationLib.BackendProcess import BackendError, BackendProcess
 from InfNetSegmentationLib.ResultTable import fillTableNode
-from InfNetSegmentationLib.Scene import importFindings, resultTableNode, writeVolume
+from InfNetSegmentationLib.Scene import importFindings, newNodesRemovedOnError, resultTableNode, writeVolume
 
 
 @dataclass
 class SegmentationResult:
     """What a run leaves in the scene, and what the backend told about it.
 
+    volumeNode - the CT
     table - one dict per region ("right lung", "left lung", "total") with volumes in mL and percentages
     provenance - models, hashes, device, versions
     seconds - duration of each stage
     """
 
+    volumeNode: slicer.vtkMRMLScalarVolumeNode
     segmentationNode: slicer.vtkMRMLSegmentationNode
     tableNode: slicer.vtkMRMLTableNode
     table: list
@@ -72,23 +74,29 @@ class SegmentationRun(VTKObservationMixin):
 
     def _onResult(self, payload):
         try:
-            segmentationNode = importFindings(
-                self._labelImagePath, self._volumeNode, self._segmentationNode, payload["provenance"]
-            )
-            tableNode = resultTableNode(segmentationNode, self._volumeNode)
-            fillTableNode(tableNode, payload["table"])
-        except (RuntimeError, KeyError) as error:
-            self._complete(BackendError("import", _("The result could not be imported: {}").format(error)))
+            with newNodesRemovedOnError():
+                self.result = self._import(payload)
+        except Exception as error:  # whatever it is, the run has ended and its owner must know
+            reason = f"{type(error).__name__}: {error}"
+            self._complete(BackendError("import", _("The result could not be imported: {}").format(reason)))
             return
-        self.result = SegmentationResult(
+        self._complete(None)
+
+    def _import(self, payload):
+        segmentationNode = importFindings(
+            self._labelImagePath, self._volumeNode, self._segmentationNode, payload["provenance"]
+        )
+        tableNode = resultTableNode(segmentationNode, self._volumeNode)
+        fillTableNode(tableNode, payload["table"], self._volumeNode.GetName())
+        return SegmentationResult(
+            self._volumeNode,
             segmentationNode,
             tableNode,
             payload["table"],
             payload["provenance"],
-            payload.get("warnings", []),
-            payload.get("seconds", {}),
+            payload["warnings"],
+            payload["seconds"],
         )
-        self._complete(None)
 
     def _complete(self, error):
         self.error = error

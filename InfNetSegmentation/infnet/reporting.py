@@ -49,7 +49,7 @@ class _StopFile:
 
     def check(self) -> None:
         if self._path is not None and self._path.exists():
-            raise CancelledError("Stopped as requested; nothing was written.")
+            raise CancelledError("Stopped as requested.")
 
 
 class JsonReporter:

@@ -2,7 +2,7 @@ from InfNetSegmentationLib.BackendProcess import BackendProcess
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from InfNetTrainingLib.TrainingParameters import TrainingParameters
+from InfNetTrainingLib.TrainingParameters import TrainingParameters, unusedFolder
 
 
 class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
@@ -26,7 +26,12 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
         return self._process is not None and self._process.running
 
     def getParameterNode(self):
-        return TrainingParameters(super().getParameterNode())
+        node = super().getParameterNode()
+        isNew = not node.HasParameter("outputFolder")
+        parameters = TrainingParameters(node)
+        if isNew:
+            parameters.outputFolder = unusedFolder(parameters.outputFolder)
+        return parameters
 
     def train(
         self,
@@ -73,7 +78,7 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
             raise self._error
         return self._result
 
-    def stop(self):
+    def cancel(self):
         """Stop the run under way; it ends soon, by force if need be."""
         if self.running:
             self._process.cancel(_("Stopped."))

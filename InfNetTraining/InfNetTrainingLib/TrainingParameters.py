@@ -1,7 +1,16 @@
+import itertools
+import re
 from pathlib import Path
 from typing import Annotated
 
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+
+def unusedFolder(folder):
+    """``folder``, or the first of folder-2, folder-3, … that does not exist: a folder holds one training."""
+    name = re.sub(r"-\d{1,2}$", "", folder.name)
+    candidates = itertools.chain([folder], (folder.with_name(f"{name}-{number}") for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if not candidate.exists())
 
 
 @parameterNodeWrapper

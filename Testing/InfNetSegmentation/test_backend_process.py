@@ -45,7 +45,7 @@ def run(BackendProcess, fakeBackend, tmp_path):
 
 def isRunning(pid):
     try:
-        status = Path(f"/proc/{pid}/stat").read_text()
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except FileNotFoundError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"  # an ended process may wait for its parent
@@ -77,6 +77,17 @@ def test_a_crash_is_told_with_what_it_wrote_last(run):
     assert "-6" in str(error)  # SIGABRT
 
 
+@pytest.mark.parametrize(
+    ("scenario", "cause"), [("killed", "lack of memory"), ("missing-package", "offers to install what is missing")]
+)
+def test_a_crash_with_a_known_cause_is_told_with_its_remedy(run, scenario, cause):
+    process, record = run(scenario)
+    process.wait()
+    (error,) = record.errors
+    assert error.code == "crash"
+    assert cause in str(error)
+
+
 def test_exit_status_0_without_a_result_is_an_error(run):
     process, record = run("no-result")
     process.wait()
@@ -84,12 +95,14 @@ def test_exit_status_0_without_a_result_is_an_error(run):
     assert record.errors[0].code == "crash"
 
 
-def test_the_backend_is_found_without_any_setting_of_the_user(BackendProcess, monkeypatch):
-    """`python -m infnet` in a process finds the package beside the module."""
+def test_the_backend_is_found_without_any_setting_of_the_user(BackendProcess, monkeypatch, tmp_path):
+    """`python -m infnet` in a process finds the package beside the module, and nothing in the working folder."""
     from InfNetSegmentationLib.BackendProcess import backendCommand
 
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    monkeypatch.chdir("/")
+    for name in ("infnet", "argparse", "SimpleITK"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('run from the working folder')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
     record = Record()
     process = BackendProcess(backendCommand(), **record.callbacks())
     process.start(["segment", "no-such-file.nrrd", "-o", "out.nrrd"], useTimer=False)
@@ -104,7 +117,7 @@ def test_pythonslicer_is_taken_where_it_is_on_the_path(module, tmp_path, monkeyp
 
     assert backendCommand()[0] == sys.executable
     launcher = tmp_path / "PythonSlicer"
-    launcher.write_text("#!/bin/sh\n")
+    launcher.write_text("#!/bin/sh\n", encoding="utf-8")
     launcher.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert backendCommand() == [str(launcher), "-m", "infnet"]

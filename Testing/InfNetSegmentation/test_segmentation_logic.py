@@ -111,7 +111,8 @@ def test_result_lies_in_the_study_of_the_ct(addCT, process):
 def test_table_holds_the_volumes(addCT, process):
     tableNode = process(addCT()).tableNode
     columns = {tableNode.GetColumnName(i): i for i in range(tableNode.GetNumberOfColumns())}
-    assert [tableNode.GetCellText(row, 0) for row in range(3)] == ["right lung", "left lung", "total"]
+    assert [tableNode.GetCellText(row, columns["Case"]) for row in range(3)] == ["CT"] * 3
+    assert [tableNode.GetCellText(row, columns["Region"]) for row in range(3)] == ["right lung", "left lung", "total"]
     assert float(tableNode.GetCellText(2, columns["Consolidation (mL)"])) == 50.0
     assert float(tableNode.GetCellText(0, columns["Infection (%)"])) == 10.0
 
@@ -139,6 +140,38 @@ def test_other_segments_of_the_chosen_segmentation_stay(addCT, process, labelsOf
     kept = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, "lungs", volumeNode)
     np.testing.assert_array_equal(kept, lungs)
     np.testing.assert_array_equal(labelsOf(segmentationNode, volumeNode), fakeLabels(volumeNode))
+
+
+def test_other_segments_are_not_moved(addCT, module, fakeBackend, monkeypatch):
+    """Refused before anything runs: the chosen segmentation has another segment and is not under the CT's transform."""
+    volumeNode = addCT()
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segmentationNode.GetSegmentation().AddEmptySegment("lungs", "Lungs")
+    transformNode = putUnderTransform(segmentationNode)
+    logic = module.InfNetSegmentationLogic(fakeBackend("success"))
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", None)
+        with pytest.raises(ValueError, match="under one transform"):
+            logic.process(volumeNode, segmentationNode)
+    assert segmentationNode.GetTransformNodeID() == transformNode.GetID()
+    volumeNode.SetAndObserveTransformNodeID(transformNode.GetID())
+    logic.process(volumeNode, segmentationNode)
+    assert segmentationNode.GetSegmentation().GetNumberOfSegments() == 3
+
+
+def test_a_missing_label_image_leaves_no_node(addCT, module, fakeBackend):
+    from InfNetSegmentationLib.BackendProcess import BackendError
+
+    volumeNode = addCT()
+    numberOfNodes = slicer.mrmlScene.GetNumberOfNodes()
+    completed = []
+    with pytest.raises(BackendError, match="could not be imported") as caught:
+        module.InfNetSegmentationLogic(fakeBackend("no-label-image")).process(
+            volumeNode, completedCallback=lambda *arguments: completed.append(arguments)
+        )
+    assert caught.value.code == "import"
+    assert completed == [(None, caught.value)]
+    assert slicer.mrmlScene.GetNumberOfNodes() == numberOfNodes
 
 
 def test_no_infection_gives_two_empty_segments(addCT, process, labelsOf):
@@ -221,7 +254,9 @@ new = {name.split(".")[0] for name in set(sys.modules) - before}
 print(" ".join(sorted(new - set(sys.stdlib_module_names))))
 assert not host.errors
 """
-    finished = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=False
+    )
     assert finished.returncode == 0, finished.stderr
     loaded = set(finished.stdout.split())
     assert loaded == {"InfNetSegmentation", "InfNetSegmentationLib", "InfNetTraining", "InfNetTrainingLib"}

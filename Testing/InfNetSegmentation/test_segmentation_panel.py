@@ -54,9 +54,21 @@ def test_apply_waits_for_a_ct(openPanel, addCT):
 
 
 def test_the_ct_that_is_loaded_is_selected(openPanel, addCT):
-    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    for other in ("vtkMRMLLabelMapVolumeNode", "vtkMRMLVectorVolumeNode"):
+        slicer.mrmlScene.AddNewNodeByClass(other)
     volumeNode = addCT()
     panel = openPanel("success")
+    assert panel.ui.inputVolumeSelector.currentNode() is volumeNode
+
+
+def test_a_ct_that_is_loaded_later_is_selected_when_the_panel_is_entered(openPanel, addCT):
+    panel = openPanel("success")
+    volumeNode = addCT()
+    assert panel.ui.inputVolumeSelector.currentNode() is None
+    panel.enter()
+    assert panel.ui.inputVolumeSelector.currentNode() is volumeNode
+    addCT(name="another")
+    panel.enter()
     assert panel.ui.inputVolumeSelector.currentNode() is volumeNode
 
 
@@ -75,9 +87,40 @@ def test_apply_leads_to_segments_table_and_log(openPanel, addCT, host, labelsOf,
     assert panel.ui.outputSegmentationSelector.currentNode() is segmentationNode
     np.testing.assert_array_equal(labelsOf(segmentationNode, volumeNode), fakeLabels(volumeNode))
     assert panel.ui.resultsSection.visible
+    assert panel.ui.resultsSection.text == "Results of CT"
+    assert panel.ui.warningsLabel.visible and panel.ui.warningsLabel.text == "thick slices"
     assert panel.ui.resultTable.item(2, 2).text() == "50.0 mL\n2.5 %"
     assert panel.ui.resultTable.horizontalHeaderItem(2).text() == "Total"
     assert panel.ui.logText.plainText.splitlines() == ["Warning: thick slices", "a line that is not JSON"]
+
+
+def test_results_of_another_ct_are_not_shown(openPanel, addCT, host):
+    addCT()
+    panel = openPanel("success")
+    panel.parent.show()
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert panel.ui.resultsSection.visible
+    panel.ui.inputVolumeSelector.setCurrentNode(addCT(name="another"))
+    assert not panel.ui.resultsSection.visible
+
+
+def test_a_result_that_cannot_be_imported_leaves_the_panel_usable(openPanel, addCT, host, monkeypatch):
+    import InfNetSegmentationLib.SegmentationRun as segmentationRun
+
+    addCT()
+    panel = openPanel("success")
+    monkeypatch.setattr(segmentationRun, "fillTableNode", lambda *arguments: 1 / 0)
+    numberOfNodes = slicer.mrmlScene.GetNumberOfNodes()
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert "could not be imported: ZeroDivisionError" in panel.ui.logText.plainText
+    assert panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled and panel.ui.inputsSection.enabled
+    assert slicer.mrmlScene.GetNumberOfNodes() == numberOfNodes
+    monkeypatch.undo()
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert len(segmentations()) == 1
 
 
 def test_settings_reach_the_backend_and_the_scene(openPanel, addCT, host):
@@ -98,13 +141,15 @@ def test_settings_come_back_with_the_scene(openPanel, addCT, host, tmp_path):
     addCT()
     panel = openPanel("success")
     panel.ui.thresholdSlider.value = 0.65
+    panel.ui.deviceSelector.currentIndex = 2
     path = tmp_path / "scene.mrb"
     assert slicer.util.saveScene(str(path), {})
     host.clearScene()
-    assert panel.ui.thresholdSlider.value == 0.5
+    assert (panel.ui.thresholdSlider.value, panel.ui.deviceSelector.currentText) == (0.5, "auto")
     assert panel.ui.inputVolumeSelector.currentNode() is None
     slicer.util.loadScene(str(path), {})
     assert panel.ui.thresholdSlider.value == pytest.approx(0.65)
+    assert panel.ui.deviceSelector.currentText == panel.logic.getParameterNode().device == "cuda"
     assert panel.ui.inputVolumeSelector.currentNode().GetName() == "CT"
 
 
@@ -188,19 +233,26 @@ def test_closing_the_panel_ends_the_run(host, module, fakeBackend, addCT):
     assert not logic.running
 
 
-def test_missing_packages_are_told_before_anything_runs(openPanel, addCT, host, monkeypatch):
-    """Without torch and without the PyTorch extension."""
-    import importlib.util
+@pytest.mark.parametrize(
+    ("version", "remedy"),
+    [
+        (None, "Install the extension “PyTorch”"),
+        ("2.3.1+cpu", "2.3.1+cpu is installed, but Inf-Net needs version >=2.4"),
+    ],
+)
+def test_missing_packages_are_told_before_anything_runs(openPanel, addCT, host, monkeypatch, version, remedy):
+    """Without torch and without the PyTorch extension; with a torch that is too old."""
+    import InfNetSegmentationLib.Dependencies as dependencies
 
     addCT()
     panel = openPanel("success")
-    found = importlib.util.find_spec
+    installed = dependencies._installedVersion
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "torch" else found(name, *rest)
+        dependencies, "_installedVersion", lambda package: version if package == "torch" else installed(package)
     )
     monkeypatch.setattr(subprocess, "Popen", None)
     panel.ui.applyButton.click()
     assert not panel.logic.running
     (error,) = host.errors  # slicer.util.tryWithErrorDisplay shows it and raises it again
-    assert "Install the extension “PyTorch”" in error
+    assert remedy in error
     host.errors.clear()

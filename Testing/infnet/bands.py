@@ -15,6 +15,8 @@ class BandPredictor:
     """Stands for the networks: grey values of the phantom's lesions are infected, the brighter ones consolidation."""
 
     batch_size: int = 4
+    threshold: float = 0.5
+    window: tuple[float, float] = LOOK.window
 
     def __post_init__(self):
         self.seen = []

@@ -13,9 +13,7 @@ SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 def shared_data():
     """The folder of development data that may not be distributed, beside the checkout."""
     if not SHARED_DATA.is_dir():
-        pytest.skip(
-            "the development data (../shared/data) is not on this machine; its licences forbid copies"
-        )
+        pytest.skip("the development data (../shared/data) is not on this machine; its licences forbid copies")
     return SHARED_DATA
 
 

@@ -23,8 +23,39 @@ def test_unknown_label_values_are_refused(tmp_path):
     palette = Image.fromarray(np.array([[7]], np.uint8), mode="P")
     palette.putpalette([0] * 768)
     palette.save(tmp_path / "seven.png")
-    with pytest.raises(InputError, match="label 7"):
+    with pytest.raises(InputError, match=r"seven\.png: values 7"):
         read_labels(tmp_path / "seven.png")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (0, 1, 2, 3),  # a third finding
+        (0, 5, 10),
+        (0, 100, 200),
+        (0, 38, 75, 113),
+        (0, 31, 255),
+        (0, 224, 255),
+        (0, 1, 65_535),
+    ],
+)
+def test_unknown_greys_do_not_become_empty_masks(tmp_path, values):
+    Image.fromarray(np.array([values], np.uint16 if max(values) > 255 else np.uint8)).save(tmp_path / "grey.png")
+    with pytest.raises(InputError, match=rf"grey\.png: values {', '.join(map(str, values))};"):
+        read_labels(tmp_path / "grey.png")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_the_paper_s_colours_and_their_greys_are_labels(tmp_path, mode):
+    colours = np.array([[(0, 0, 0), (128, 0, 0), (0, 128, 0)]], np.uint8)
+    Image.fromarray(colours).convert(mode).save(tmp_path / "colours.png")
+    assert read_labels(tmp_path / "colours.png").tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB"])
+def test_masks_of_any_mode(tmp_path, mode):
+    Image.fromarray(np.array([[0, 255, 0]], np.uint8)).convert(mode).save(tmp_path / "mask.png")
+    assert read_labels(tmp_path / "mask.png").tolist() == [[0, 1, 0]]
 
 
 def test_missing_and_misfitting_masks_are_named(toy_slices):
@@ -53,6 +84,7 @@ def test_images_of_more_than_8_bits_and_of_one_stem_are_refused(tmp_path):
     with pytest.raises(UnreadableImageError, match="more than 8 bits"):
         read_grey(tmp_path / "a.png")
     Image.new("L", (4, 4)).save(tmp_path / "a.jpg")
+    Image.new("L", (4, 4)).save(tmp_path / "a.one.jpg")  # sorts between them
     with pytest.raises(InputError, match=r"a\.jpg and a\.png"):
         find_images(tmp_path)
 

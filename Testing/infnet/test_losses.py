@@ -38,12 +38,20 @@ def test_weighted_iou_of_half_an_overlap():
 
 
 def test_bce_is_weighted_by_pixel():
-    """Wrong at the boundary costs more than wrong far from it."""
+    """One wrong row at the square's edge, everything else right: L_BCE^w and L_IoU^w from their sums in numpy."""
     mask = square()
-    at_boundary, far_away = (torch.where(mask > 0, 4.0, -4.0) for _ in range(2))
-    at_boundary[..., 20, 20:40] = -4
-    far_away[..., 62, 20:40] = 4
-    assert segmentation_loss(at_boundary, mask) > segmentation_loss(far_away, mask)
+    logits = torch.where(mask > 0, 6.0, -6.0)
+    logits[..., 20, 20:40] = -2
+    g, z = mask[0, 0].numpy().astype(float), logits[0, 0].numpy().astype(float)
+    padded = np.pad(g, 15)
+    mean = np.array([[padded[r : r + 31, c : c + 31].mean() for c in range(64)] for r in range(64)])
+    w = 1 + 5 * abs(mean - g)
+    p = 1 / (1 + np.exp(-z))
+    bce = -(g * np.log(p) + (1 - g) * np.log(1 - p))
+    weighted_bce = (w * bce).sum() / w.sum()
+    iou = ((p * g * w).sum() + 1) / (((p + g - p * g) * w).sum() + 1)
+    assert segmentation_loss(logits, mask).item() == pytest.approx(weighted_bce + 1 - iou, rel=1e-5)
+    assert weighted_bce > 1.5 * bce.mean()  # so that unweighted BCE would be seen
 
 
 def test_segmentation_loss_of_undecided_logits():

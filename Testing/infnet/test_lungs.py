@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from infnet.anatomy.lungs import LEFT, RIGHT, lung_envelope, segment_lungs
+from infnet.anatomy.lungs import LEFT, RIGHT, lung_envelope, lung_warnings, segment_lungs
 from infnet.errors import NoLungError
 from phantoms import DIRECTIONS, empty_grid, make_chest
 
@@ -62,6 +62,21 @@ def test_half_a_chest_keeps_its_side():
     left_half = slice(48, 100)
     found = voxels(segment_lungs(phantom.ct[left_half, :, :]))
     assert dice(found == LEFT, voxels(phantom.lungs[left_half, :, :]) == LEFT) > 0.97 and not (found == RIGHT).any()
+
+
+def test_a_lung_that_was_not_found_is_told():
+    assert lung_warnings(segment_lungs(make_chest(grid()).ct)) == []
+    (warning,) = lung_warnings(segment_lungs(make_chest(grid(), left_lung=False).ct))
+    assert "Only the right lung" in warning and "of the left lung and of the total" in warning
+
+
+@pytest.mark.parametrize(("right", "left", "expected"), [(99, 33, []), (100, 33, ["left"]), (20, 100, ["right"])])
+def test_a_lung_of_less_than_a_third_of_the_other_is_told(right, left, expected):
+    voxels = np.zeros((1, 2, 100), np.uint8)
+    voxels[0, 0, :right], voxels[0, 1, :left] = RIGHT, LEFT
+    warnings = lung_warnings(sitk.GetImageFromArray(voxels))
+    assert [warning.split()[1] for warning in warnings] == expected
+    assert all(f"{100 * min(right, left) / max(right, left):.0f} %" in warning for warning in warnings)
 
 
 def test_the_envelope_regains_a_consolidation_at_the_pleura():

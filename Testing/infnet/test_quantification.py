@@ -70,10 +70,31 @@ def test_rows_and_findings_add_up_exactly(seed):
         assert row["ggo_ml"] + row["consolidation_ml"] == row["infection_ml"]
 
 
-def test_an_absent_lung_has_no_percent():
-    right, left, total = quantify(*images(np.ones((2, 2, 2)), np.ones((2, 2, 2)), (10.0, 10.0, 10.0)))
-    assert right["ggo_percent"] == total["infection_percent"] == 100
-    assert left["volume_ml"] == left["infection_percent"] == 0
+@pytest.mark.parametrize("absent", [{1}, {2}, {1, 2}])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_region_without_lung_has_no_percent_and_the_rows_still_add_up(absent, seed):
+    random = np.random.default_rng(seed)
+    labels, lungs = random.integers(0, 3, (2, 5, 11, 13))
+    lungs[np.isin(lungs, list(absent))] = 0
+    right, left, total = rows = quantify(*images(labels, lungs, tuple(random.uniform(0.3, 7, 3))))
+    for row, empty in zip(rows, (1 in absent, 2 in absent, absent == {1, 2}), strict=True):
+        assert (row["volume_ml"] == 0) == empty
+        for key in ("ggo_percent", "consolidation_percent", "infection_percent"):
+            assert (row[key] is None) == empty
+            assert empty or 0 < row[key] < 100
+    for key in ("volume_ml", "ggo_ml", "consolidation_ml", "infection_ml"):
+        assert right[key] + left[key] == total[key]
+
+
+def test_no_percent_is_an_empty_cell(tmp_path):
+    rows = quantify(*images(np.ones((2, 2, 2)), np.ones((2, 2, 2)), (10.0, 10.0, 10.0)))
+    write_table(rows, "case", tmp_path / "t.csv")
+    lines = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[1:] == [
+        "case,right lung,8.0,8.0,0.0,8.0,100.0,0.0,100.0",
+        "case,left lung,0.0,0.0,0.0,0.0,,,",
+        "case,total,8.0,8.0,0.0,8.0,100.0,0.0,100.0",
+    ]
 
 
 def test_the_table_as_csv_says_the_same(blocks, tmp_path):

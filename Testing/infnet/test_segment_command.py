@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bands import BandPredictor
+from bands import LOOK, BandPredictor
 from infnet import cli
 from infnet.errors import InvalidModelError
 from infnet.inference.predictor import SlicePredictor
@@ -68,6 +68,8 @@ def test_the_json_protocol_and_every_output(phantom, ct, models, tmp_path, capsy
     assert set(result["seconds"]) == {"read", "models", "lungs", "network", "write"}
     assert result["peak_memory_mb"] > 10
     assert result["provenance"].items() >= PROVENANCE.items()
+    assert result["provenance"].items() >= {"smallest_crop": LOOK.smallest_crop, "transposed": True}.items()
+    assert result["provenance"]["use"] == "research only, not for clinical decisions"
     assert result["provenance"]["threshold"] == 0.5 and len(result["provenance"]["window_hu"]) == 2
     assert result["warnings"] and warnings == [f"Warning: {text}" for text in result["warnings"]]
 
@@ -109,6 +111,32 @@ def test_a_segmentation_for_slicer_and_a_summary_for_people(ct, tmp_path, capsys
     summary = capsys.readouterr().out
     for part in ("right lung", "left lung", "total", "GGO", "consolidation", str(output)):
         assert part in summary
+    assert summary.splitlines()[-1] == "For research; not for clinical decisions."
+    assert "not for clinical decisions" in image.GetMetaData("Segment0_Tags")
+
+
+def test_a_consolidated_lung_is_not_reported_as_healthy(tmp_path, capsys):
+    white_out = make_chest(empty_grid((56, 50, 36), (6, 6, 6)), noise_hu=0, left_lung=False)
+    sitk.WriteImage(white_out.ct, tmp_path / "ct.nrrd")
+    arguments = (tmp_path / "ct.nrrd", "-o", tmp_path / "out.nrrd")
+    assert segment(*arguments, "--progress", "json") == 0
+    *_, result = events(capsys)
+    right, left, _ = result["table"]
+    assert right["infection_percent"] > 0 and left["infection_percent"] is None
+    (warning,) = (text for text in result["warnings"] if "Only the right lung" in text)
+    assert warning in result["provenance"]["warnings"]
+    assert segment(*arguments) == 0
+    captured = capsys.readouterr()
+    (line,) = (line for line in captured.out.splitlines() if line.startswith("left lung"))
+    assert line.split() == ["left", "lung", "0", "mL", *(["0.0", "mL", "-"] * 3)]
+    assert "Only the right lung" in " ".join(captured.err.split())
+
+
+def test_a_sheared_ct_is_refused_as_nifti_before_the_work(models, tmp_path, capsys):
+    sitk.WriteImage(make_chest(empty_grid(direction=DIRECTIONS["gantry tilt"])).ct, tmp_path / "ct.nrrd")
+    arguments = (tmp_path / "ct.nrrd", "-o", tmp_path / "out.nrrd", "--probability", tmp_path / "p.nii.gz")
+    assert segment(*arguments, "--progress", "json") == 7
+    assert "p.nii.gz" in events(capsys)[-1]["message"] and models == []
 
 
 def test_dicom_folder_in(tmp_path):
@@ -177,7 +205,8 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(tmp_path, capsys, make, s
     outputs.mkdir()
     arguments = (path, "-o", outputs / "out.seg.nrrd", "--table", outputs / "t.csv")
     assert segment(*arguments, "--progress", "json") == status
-    assert events(capsys)[-1]["code"] == code
+    error = events(capsys)[-1]
+    assert error["code"] == code and str(path) in error["message"]
     assert segment(*arguments) == status
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.splitlines()[-1].startswith("infnet: ")

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_training_lowers_the_loss(task, toy_slices, tmp_path):
 
 def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(toy_slices, tmp_path):
     slices, recipe = read_labelled_slices(toy_slices), Recipe(epochs=8, **SMALL)
-    undisturbed = fit(slices, recipe, tmp_path / "undisturbed")
+    undisturbed = fit(slices, recipe, tmp_path / "undisturbed").network
 
     def interrupt(stage, done, total):
         if done == 13:  # in the seventh of eight epochs of two steps; the last checkpoint is of the fifth
@@ -42,13 +43,63 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(toy_slices, t
 
     with pytest.raises(CancelledError):
         fit(slices, recipe, tmp_path / "disturbed", progress=interrupt)
-    resumed = fit(slices, recipe, tmp_path / "disturbed")
+    resumed = fit(slices, recipe, tmp_path / "disturbed").network
     theirs = undisturbed.state_dict()
     assert all(torch.equal(v, theirs[k]) for k, v in resumed.state_dict().items())
 
 
+def test_a_run_folder_belongs_to_one_training(toy_slices, tmp_path, capsys):
+    slices, recipe = read_labelled_slices(toy_slices), Recipe(epochs=1, **SMALL)
+    fit(slices, recipe, tmp_path / "run")
+    for other in (replace(recipe, learning_rate=0.5), replace(recipe, epochs=9)):
+        with pytest.raises(InputError, match="holds another training"):
+            fit(slices, other, tmp_path / "run")
+    with pytest.raises(InputError, match="holds another training"):
+        fit(slices[1:], recipe, tmp_path / "run")
+    fit(slices, recipe, tmp_path / "run")
+    options = ["--epochs", "1", "--batch-size", "2", "--size", "64", "--encoder-weights", "none"]
+    command = ["cross-validate", str(toy_slices), "-o", str(tmp_path / "cv"), *options]
+    assert main([*command, "--folds", "2", "--only-fold", "0"]) == 0
+    assert main([*command, "--folds", "3", "--only-fold", "0"]) == 3
+    assert "holds another training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--encoder", "vgg99"], "encoder vgg99"),
+        (["--size", "16"], "size 16"),
+        (["--batch-size", "1"], "a batch of 1"),
+        (["--epochs", "0"], "0 epochs"),
+        (["--metrics", "nowhere.json"], "nowhere.json: not the metrics"),
+        (["--card", "nowhere.json"], "nowhere.json: not a model card"),
+        (["--task", "findings", "--priors", "nowhere"], "nowhere"),
+    ],
+)
+def test_options_that_cannot_work_are_told_in_one_line(options, message, toy_slices, tmp_path, capsys):
+    assert main(["train", str(toy_slices), "-o", str(tmp_path / "run"), *options]) in (3, 5)
+    told = capsys.readouterr().err.strip()
+    assert message in told and "\n" not in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_findings_need_a_truth_that_tells_them_apart(toy_slices, tmp_path):
+    for path in (toy_slices / "GT").iterdir():
+        Image.fromarray(np.asarray(Image.open(path)).clip(0, 1)).save(path)
+    with pytest.raises(InputError, match="label 2"):
+        fit(read_labelled_slices(toy_slices), Recipe(task="findings", **SMALL), tmp_path / "run")
+
+
+def test_ctrl_c_ends_a_training_as_cancelled(toy_slices, tmp_path):
+    def interrupt(stage, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(CancelledError, match="last checkpoint"):
+        fit(read_labelled_slices(toy_slices), Recipe(epochs=1, **SMALL), tmp_path / "run", progress=interrupt)
+
+
 def test_augmentation_is_a_function_of_the_seed_and_keeps_labels_on_their_pixels(toy_slices):
-    dataset = SliceDataset(read_labelled_slices(toy_slices), 96, augment=True)
+    dataset = SliceDataset(read_labelled_slices(toy_slices), 96)
     one, same, other = dataset[0, 1], dataset[0, 1], dataset[0, 2]
     assert torch.equal(one.image, same.image) and not torch.equal(one.image, other.image)
     for seed in range(20):
@@ -106,6 +157,8 @@ def test_from_training_to_prediction_on_the_command_line(toy_slices, tmp_path, c
     (toy_slices / "Imgs" / "5.png").write_bytes(b"no image")
     before = {path: path.read_bytes() for path in output.rglob("*.png")}
     assert main(["predict", str(toy_slices / "Imgs"), "-o", str(output), *models, "--threshold", "0.1"]) == 3
+    assert main(["predict", str(toy_slices / "Imgs"), "-o", str(tmp_path / "new"), *models]) == 3
+    assert not (tmp_path / "new").exists()
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
 
 

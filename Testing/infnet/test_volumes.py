@@ -99,6 +99,44 @@ def test_two_phases_in_one_series_are_refused(tmp_path):
         read_ct(tmp_path)
 
 
+def test_dicom_slices_of_a_tilted_gantry_are_where_they_were_taken(tmp_path):
+    ct = make_chest(empty_grid((40, 36, 12), (9, 9, 15), DIRECTIONS["gantry tilt"])).ct
+    write_dicom_series(ct, tmp_path)
+    image, warnings = read_ct(tmp_path)
+    np.testing.assert_allclose(geometry(image), geometry(ct), atol=1e-5)
+    assert np.array_equal(voxels(image), voxels(ct).clip(-1024))
+    assert any("right angles" in warning for warning in warnings)
+    assert not any("shifted" in warning for warning in warnings)
+
+
+def test_a_dicom_slice_shifted_in_its_plane_is_told(tmp_path):
+    ct = make_chest(empty_grid((40, 36, 12), (9, 9, 15))).ct
+    write_dicom_series(ct, tmp_path)
+    moved = ct[:, :, 5:6]
+    moved.SetOrigin(np.add(moved.GetOrigin(), (3, -4, 0)).tolist())
+    write_dicom_series(moved, tmp_path, names=["005"])
+    assert any("up to 5.0 mm in their plane" in warning for warning in read_ct(tmp_path)[1])
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_sheared_volume_is_not_written_as_nifti_which_would_straighten_it(tmp_path, ending):
+    ct = make_chest(empty_grid((40, 36, 12), (9, 9, 15), DIRECTIONS["gantry tilt"])).ct
+    with pytest.raises(OutputError, match=r"use \.nrrd"):
+        write_image(ct, tmp_path / f"out{ending}")
+    assert list(tmp_path.iterdir()) == []
+    for other in (".nrrd", ".mha"):
+        write_image(ct, tmp_path / f"out{other}")
+        np.testing.assert_allclose(geometry(sitk.ReadImage(tmp_path / f"out{other}")), geometry(ct), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "remedy"), [("bad_colour", "give the CT"), ("bad_mr", "rescale slope"), ("bad_empty_folder", "subfolders")]
+)
+def test_a_refusal_says_what_to_do(ct, tmp_path, make, remedy):
+    with pytest.raises(InputError, match=remedy):
+        read_ct(globals()[make](tmp_path, ct))
+
+
 @pytest.mark.parametrize(
     ("spacing", "direction", "expected"),
     [

@@ -5,17 +5,19 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from infnet.cli import main
 from infnet.errors import InvalidModelError, UnknownModelError
-from infnet.networks import InfectionGuidedUNet
 from infnet.training.model import make_model
+from infnet.training.modules import FindingsModule
 from infnet.training.recipe import Recipe
-from infnet.weights import DEFAULT_MODELS, load_model, read_card, save_model, shipped_models
+from infnet.weights.cards import DEFAULT_MODELS, read_card, shipped_models
+from infnet.weights.store import load_model, save_model
 
 
 @pytest.fixture
 def model(tmp_path):
     recipe = Recipe(task="findings", base_channels=4)
-    made = make_model("toy", recipe, InfectionGuidedUNet(4).eval())
+    made = make_model("toy", FindingsModule(recipe, total_steps=1).eval())
     save_model(tmp_path, made.card, made.network)
     return made
 
@@ -65,6 +67,13 @@ def test_shipped_models_load_and_their_cards_are_complete():
     assert {card.name for card in cards} >= set(DEFAULT_MODELS.values())
     for card in cards:
         assert "non-commercial" in card.licence
-        assert card.metrics and card.limits and card.training["command"]
+        assert card.metrics["metrics"] and card.limits and card.training["command"]
         assert load_model(card.name).card == card
     assert {load_model(name).card.task for name in DEFAULT_MODELS.values()} == {"infection", "findings"}
+
+
+def test_models_command_tells_metrics_and_licence(capsys):
+    assert main(["models"]) == 0
+    told = capsys.readouterr().out
+    for card in shipped_models():
+        assert card.name in told and "cross-validated: " in told and card.licence in told

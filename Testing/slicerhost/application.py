@@ -129,7 +129,8 @@ class Host:
     def __init__(self):
         if not os.environ.get("DISPLAY"):
             os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-            os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+            if sys.platform == "linux":
+                os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
         self.errors = []
         sys.excepthook = self._onUnhandledException
         temporaryFolder = Path(tempfile.mkdtemp(prefix="slicerhost-"))

@@ -93,7 +93,6 @@ class ctkPathLineEdit(QtWidgets.QWidget):
     currentPathChanged = Signal(str)
     Dirs, Files, Readable, Writable = 1, 2, 16, 32
     filters = storedProperty(int, "filters", Files)
-    settingKey = storedProperty(str, "settingKey", "")
 
     def __init__(self, parent=None):
         super().__init__(parent)
@@ -107,9 +106,6 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         layout.addWidget(browse)
 
     currentPath = Property(str, lambda self: self._line.text, lambda self, path: self._line.setText(path))
-
-    def addCurrentPathToHistory(self):
-        """CTK keeps it in the application's settings; the host has no history."""
 
 
 class ctkMessageBox(QtWidgets.QMessageBox):

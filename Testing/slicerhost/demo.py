@@ -5,9 +5,11 @@ python -m slicerhost.demo [CT] -o FOLDER
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
-import SimpleITK as sitk
+from infnet.data.volumes import read_ct, write_image
+from infnet.errors import InfNetError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -28,7 +30,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         run(options.ct, options.output)
-    except (RuntimeError, OSError) as error:
+    except (InfNetError, RuntimeError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -48,10 +50,13 @@ def run(ctPath, outputFolder):
 
     host = slicerhost.start()
     module = host.loadModule(REPOSITORY / "InfNetSegmentation/InfNetSegmentation.py")
-    volumeNode = loadCT(ctPath)
+    volumeNode, warnings = loadCT(ctPath)
+    told = [f"Warning: {warning}" for warning in warnings]
+    for text in told:
+        console.print(text, markup=False, highlight=False)
     case = volumeNode.GetName()
     console.print(f"Segmenting {case} …")
-    result = segment(module, volumeNode, console)
+    result = segment(module, volumeNode, console, told)
     files = save(result, outputFolder, case)
 
     from slicerhost.views import renderingProblem
@@ -68,28 +73,30 @@ def run(ctPath, outputFolder):
     console.print("Written:")
     for path in files:
         print(f"  {path}")  # not through rich, which would break long lines
+    console.print("For research; not for clinical decisions.")
 
 
 def loadCT(path):
-    """Load a file, or the largest series of a folder of DICOM slices, and return the volume node."""
+    """Load a file or a folder of DICOM slices. Returns the volume node and what is unusual about the folder.
+
+    A folder is read by the backend, which refuses what it cannot tell apart; a file it reads and checks later.
+    """
     import slicer
 
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
     name = path.resolve().name.split(".")[0]
     if path.is_file():
-        return slicer.util.loadVolume(str(path), {"name": name})
-    reader = sitk.ImageSeriesReader
-    # Sorted by position: the storage node would take the slices in the order of their names.
-    series = [reader.GetGDCMSeriesFileNames(str(path), uid) for uid in reader.GetGDCMSeriesIDs(str(path))]
-    if not series:
-        raise FileNotFoundError(f"{path} holds no DICOM slices.")
-    fileNames = max(series, key=len)
-    return slicer.util.loadVolume(fileNames[0], {"name": name, "fileNames": fileNames})
+        return slicer.util.loadVolume(str(path), {"name": name}), []
+    image, warnings = read_ct(path)
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / "ct.nrrd"
+        write_image(image, temporary)
+        return slicer.util.loadVolume(str(temporary), {"name": name}), warnings
 
 
-def segment(module, volumeNode, console):
-    """Run the module's logic with a progress bar for each stage."""
+def segment(module, volumeNode, console, told):
+    """Run the module's logic with a progress bar for each stage. Messages that were ``told`` are not repeated."""
     columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bars = {}
     with Progress(*columns, console=console) as progress:
@@ -99,10 +106,14 @@ def segment(module, volumeNode, console):
                 bars[stage] = progress.add_task(stage)
             progress.update(bars[stage], completed=done, total=total)
 
+        def onLog(text):
+            if text not in told:
+                console.print(text, markup=False, highlight=False)
+
         return module.InfNetSegmentationLogic().process(
             volumeNode,
             progressCallback=onProgress,
-            logCallback=lambda text: console.print(text, markup=False, highlight=False),
+            logCallback=onLog,
         )
 
 

@@ -8,6 +8,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,7 +32,8 @@ def succeed(options):
         return
     ct = sitk.ReadImage(options.input)
     labels = sitk.Cast(ct >= 100, sitk.sitkUInt8) + sitk.Cast(ct >= 200, sitk.sitkUInt8)
-    sitk.WriteImage(labels, options.output)
+    if options.scenario != "no-label-image":
+        sitk.WriteImage(labels, options.output)
     row = {"volume_ml": 2000.0, "ggo_ml": 150.0, "consolidation_ml": 50.0, "infection_ml": 200.0}
     row |= {"ggo_percent": 7.5, "consolidation_percent": 2.5, "infection_percent": 10.0}
     send(
@@ -59,6 +61,15 @@ def crash(options):
     os.abort()
 
 
+def beKilled(options):
+    """As the system does when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def missPackage(options):
+    import no_such_package  # noqa: F401
+
+
 def endWithoutResult(options):
     send("message", text="all is well")
 
@@ -80,8 +91,11 @@ def ignoreStop(options):
 
 SCENARIOS = {
     "success": succeed,
+    "no-label-image": succeed,
     "error": fail,
     "crash": crash,
+    "killed": beKilled,
+    "missing-package": missPackage,
     "no-result": endWithoutResult,
     "stop": stopWhenAsked,
     "ignore-stop": ignoreStop,

@@ -71,6 +71,7 @@ class _Parameter:
     def read(self, node):
         if self.isNode:
             return node.GetNodeReference(self.name)
+        self.writeDefault(node)  # closing the scene empties the node of a singleton
         text = node.GetParameter(self.name)
         return text == "True" if self.type is bool else self.type(text)
 
@@ -142,6 +143,7 @@ class _Wrapper:
     def __init__(self, parameterNode):
         self.parameterNode = parameterNode
         self._connections = {}
+        self._nextTag = 0
         self._updatingWidgets = False
         for parameter in self.allParameters.values():
             parameter.writeDefault(parameterNode)
@@ -153,38 +155,45 @@ class _Wrapper:
         self.parameterNode.RemoveObserver(tag)
 
     def connectGui(self, gui):
-        """Tie every widget of ``gui`` that has the property SlicerParameterName to its parameter."""
-        connectors = []
-        for widget in vars(gui).values():
-            name = widget.property(_WIDGET_PROPERTY)
-            if name:
-                connector = _Connector(self.allParameters[name], widget)
-                connector.write(getattr(self, name))
-                connector.slot = lambda *_, connector=connector: self._onWidget(connector)
-                connector.signal.connect(connector.slot)
-                connectors.append(connector)
-        tag = len(self._connections)
-        observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._updateWidgets(tag))
-        self._connections[tag] = connectors, observer
+        """Tie every widget of ``gui`` that has the property SlicerParameterName to its parameter.
+
+        As in Slicer, no tag is returned: what is connected by this cannot be disconnected.
+        """
+        widgets = [widget for widget in vars(gui).values() if widget.property(_WIDGET_PROPERTY)]
+        self.connectParametersToGui({widget.property(_WIDGET_PROPERTY): widget for widget in widgets})
+
+    def connectParametersToGui(self, widgets):
+        """Tie each named parameter to its widget. Returns the tag for `disconnectGui`."""
+        # All connectors are made before the first one writes: a combo box gets its choices anew.
+        connectors = [_Connector(self.allParameters[name], widget) for name, widget in widgets.items()]
+        tag = self._nextTag
+        self._nextTag += 1
+        self._connections[tag] = connectors
+        for connector in connectors:
+            connector.write(getattr(self, connector.parameter.name))
+            connector.slot = lambda *_, connector=connector: self._onWidget(connector)
+            connector.signal.connect(connector.slot)
+        # As in Slicer, never removed; see RunWidget.py of the modules for what follows from that.
+        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._updateWidgets())
         return tag
 
     def disconnectGui(self, tag):
-        connectors, observer = self._connections.pop(tag)
-        self.RemoveObserver(observer)
-        for connector in connectors:
+        """As in Slicer, an unknown tag is passed over in silence."""
+        for connector in self._connections.pop(tag, ()):
             connector.signal.disconnect(connector.slot)
 
     def _onWidget(self, connector):
         if not self._updatingWidgets:
             setattr(self, connector.parameter.name, connector.read())
 
-    def _updateWidgets(self, tag):
+    def _updateWidgets(self):
         if self._updatingWidgets:
             return
         self._updatingWidgets = True
         try:
-            for connector in self._connections[tag][0]:
-                connector.write(getattr(self, connector.parameter.name))
+            for connectors in self._connections.values():
+                for connector in connectors:
+                    connector.write(getattr(self, connector.parameter.name))
         finally:
             self._updatingWidgets = False
 

@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -58,9 +59,12 @@ def test_demo_writes_segmentation_table_and_picture(runDemo, chestPath, host, ca
         path = folder / f"chest{ending}"
         assert path.stat().st_size > 0
         assert str(path) in printed
-    with (folder / "chest.csv").open(newline="") as file:
+    with (folder / "chest.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["Region"] for row in rows] == ["right lung", "left lung", "total"]
+    assert [(row["Case"], row["Region"]) for row in rows] == [
+        ("chest", region) for region in ("right lung", "left lung", "total")
+    ]
+    assert printed.splitlines()[-1] == "For research; not for clinical decisions."
     host.clearScene()
     ct = slicer.util.loadVolume(str(chestPath), {})
     segmentationNode = slicer.util.loadSegmentation(str(folder / "chest.seg.nrrd"), {})
@@ -105,7 +109,7 @@ sys.exit(demo.main([{str(chestPath)!r}, "-o", {str(tmp_path)!r}]))
     hidden = {"VTK_DEFAULT_OPENGL_WINDOW": "vtkOSOpenGLRenderWindow", "__EGL_VENDOR_LIBRARY_DIRS": "/nowhere"}
     environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"} | hidden
     finished = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert finished.returncode == 0, finished.stderr
     if (tmp_path / "chest.png").exists():
@@ -115,8 +119,9 @@ sys.exit(demo.main([{str(chestPath)!r}, "-o", {str(tmp_path)!r}]))
     assert (tmp_path / "chest.csv").exists()
 
 
-def test_dicom_slices_are_sorted_by_position(host, chestPath, tmp_path):
-    image = sitk.ReadImage(chestPath)
+def writeDicomSlices(image, folder, series="1"):
+    """Axial slices with file names in no order."""
+    folder.mkdir(exist_ok=True)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     names = np.random.default_rng(0).permutation(image.GetDepth())
@@ -125,20 +130,44 @@ def test_dicom_slices_are_sorted_by_position(host, chestPath, tmp_path):
         position = image.TransformIndexToPhysicalPoint((0, 0, k))
         for tag, value in {
             "0008|0060": "CT",
-            "0020|000e": "1.2.826.0.1.3680043.2.1125.1",
+            "0020|000e": f"1.2.826.0.1.3680043.2.1125.{series}",
             "0020|0032": "\\".join(map(str, position)),
             "0020|0037": "1\\0\\0\\0\\1\\0",
             "0028|1052": "0",
             "0028|1053": "1",
         }.items():
             slice_.SetMetaData(tag, value)
-        writer.SetFileName(tmp_path / f"{names[k]:03}.dcm")
+        writer.SetFileName(folder / f"{series}-{names[k]:03}.dcm")
         writer.Execute(slice_)
-    volumeNode = demo.loadCT(tmp_path)
+
+
+def test_dicom_slices_are_sorted_by_position(host, chestPath, tmp_path):
+    writeDicomSlices(sitk.ReadImage(chestPath), tmp_path)
+    volumeNode, warnings = demo.loadCT(tmp_path)
+    assert any("7.0 mm apart" in warning for warning in warnings)
     expected = slicer.util.loadVolume(str(chestPath), {})
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(volumeNode), slicer.util.arrayFromVolume(expected))
     np.testing.assert_allclose(volumeNode.GetSpacing(), expected.GetSpacing(), atol=1e-6)
     np.testing.assert_allclose(volumeNode.GetOrigin(), expected.GetOrigin(), atol=1e-6)
+
+
+def test_several_dicom_series_are_told_or_refused(runDemo, chestPath, tmp_path, capsys, monkeypatch):
+    """As the backend does: the longest is taken with a warning; of equally long ones none."""
+    monkeypatch.setattr("slicerhost.views.renderingProblem", lambda: "No picture in this test.")
+    image = sitk.ReadImage(chestPath)
+    folder = tmp_path / "dicom"
+    writeDicomSlices(image, folder, "1")
+    writeDicomSlices(image[:, :, 4:8], folder, "2")
+    _volumeNode, warnings = demo.loadCT(folder)
+    assert "2 DICOM series" in warnings[0]
+    status, _folder = runDemo(folder)
+    assert status == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert [printed.count(warning) for warning in warnings] == [1] * len(warnings)
+    writeDicomSlices(image, folder, "3")
+    status, _folder = runDemo(folder)
+    assert status == 1
+    assert "several DICOM series" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["missing", "empty folder", "not an image"])
@@ -148,7 +177,7 @@ def test_bad_input_gets_one_clear_line(runDemo, tmp_path, capsys, what):
         path.mkdir()
     elif what == "not an image":
         path = tmp_path / "input.nrrd"
-        path.write_text("not an image")
+        path.write_text("not an image", encoding="utf-8")
     status, folder = runDemo(path)
     assert status == 1
     assert str(path) in capsys.readouterr().err
@@ -168,8 +197,31 @@ def test_without_a_registry_it_says_how_to_give_a_ct(runDemo, tmp_path, monkeypa
     status, _folder = runDemo()
     assert status == 1
     message = capsys.readouterr().err
-    assert "no package registry" in message
+    assert "could not be downloaded from the package registry" in message
+    assert "pyradiomics" in message
     assert "./demo CT" in message
+
+
+def test_a_sample_that_was_changed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def download(folder):
+        content = tmp_path / "lung2_image.nrrd"
+        content.write_bytes(b"another CT")
+        archive = folder / "pyradiomics-3.0.1.tar.gz"
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(content, sampledata._MEMBER)
+        return archive
+
+    monkeypatch.setattr(sampledata, "_downloadSourceDistribution", download)
+    with pytest.raises(RuntimeError, match="not the one expected"):
+        sampledata.downloadChestCT()
+    assert not list((tmp_path / "cache/infnet").iterdir())
+
+
+def test_a_broken_configuration_of_pip_is_no_obstacle(monkeypatch):
+    monkeypatch.setattr(sampledata.sys, "executable", "false")
+    assert sampledata._registryOptions() == []
 
 
 def test_the_sample_comes_from_the_cache_the_second_time(tmp_path, monkeypatch):

@@ -94,6 +94,25 @@ class TestParameterNodeWrapper:
         parameters = self.declare()
         assert (parameters.volume, parameters.fraction, parameters.mode) == (None, 0.5, "a")
 
+    def test_only_what_was_connected_with_a_tag_can_be_disconnected(self, host):
+        """As in Slicer, where connectGui returns nothing and an unknown tag is passed over."""
+        from types import SimpleNamespace
+
+        import qt
+
+        parameters = self.declare()
+        box = qt.QComboBox()
+        box.setProperty("SlicerParameterName", "mode")
+        tag = parameters.connectParametersToGui({"mode": box})
+        box.currentIndex = 1
+        parameters.disconnectGui(tag)
+        box.currentIndex = 0
+        assert parameters.mode == "b"
+        parameters.disconnectGui(parameters.connectGui(SimpleNamespace(box=box)))
+        box.currentIndex = 0
+        assert parameters.mode == "a"
+        slicer.mrmlScene.RemoveNode(parameters.parameterNode)  # its observer must not outlive the wrapper
+
     def test_values_are_checked(self, host):
         parameters = self.declare()
         with pytest.raises(ValueError, match="not within"):

@@ -24,6 +24,7 @@ from infnet.errors import NoLungError
 from infnet.reporting import Progress, silent
 
 RIGHT, LEFT = 1, 2
+_NAMES = {RIGHT: "right", LEFT: "left"}
 
 _WORKING_SPACING_MM = 2.0  # of the morphology
 _AIR_BELOW_HU = -400.0  # half way between aerated lung and soft tissue
@@ -40,6 +41,7 @@ _SMALLEST_PIECE = 0.1  # of the largest: smaller pieces of air are more often bo
 _CLOSING_MM = 8.0  # half the width of the vessels and nodules that are closed over
 _WALL_CLOSING_MM = 25.0  # the same for dense lung at the chest wall, in the axial plane
 _ENVELOPE_MARGIN_MM = 5.0
+_UNLIKELY_SHARE = 1 / 3  # of the other lung; healthy lungs are far from it
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
@@ -69,6 +71,25 @@ def segment_lungs(ct: sitk.Image, progress: Progress = silent) -> sitk.Image:
     labels = _on_full_grid(lungs, working, view)
     progress("lungs", 6, 6)
     return view.restore(labels)
+
+
+def lung_warnings(lungs: sitk.Image) -> list[str]:
+    """What a lung mask as of `segment_lungs` may lack: a lung without air is not seen. One sentence or none."""
+    sizes = np.bincount(sitk.GetArrayViewFromImage(lungs).ravel(), minlength=3)
+    large, small = (RIGHT, LEFT) if sizes[RIGHT] >= sizes[LEFT] else (LEFT, RIGHT)
+    share = sizes[small] / sizes[large]
+    advice = f"do not rely on the rows of the {_NAMES[small]} lung and of the total."
+    if share == 0:
+        return [
+            f"Only the {_NAMES[large]} lung was found. A wholly consolidated, removed or cropped {_NAMES[small]} lung "
+            f"is not measured: {advice}"
+        ]
+    if share < _UNLIKELY_SHARE:
+        return [
+            f"The {_NAMES[small]} lung found has {100 * share:.0f} % of the volume of the {_NAMES[large]} one. Where "
+            f"it is consolidated, it may not have been found: {advice}"
+        ]
+    return []
 
 
 def lung_envelope(lungs: Labels, spacing: Spacing) -> Labels:

@@ -10,9 +10,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         type=_probability,
-        default=0.5,
         metavar="P",
-        help="probability from which a pixel counts as infected; default %(default)s",
+        help="probability from which a pixel counts as infected; default: the model's",
     )
     add_device_argument(parser)
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from infnet.commands.train import add_recipe_arguments, recipe_from
+from infnet.errors import InputError
 from infnet.reporting import Reporter
 
 NAME = "cross-validate"
@@ -24,6 +25,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.training.cross_validation import run_fold, summarise
 
     recipe = recipe_from(options)
+    if not 2 <= options.folds <= len(slices) or not 0 <= (options.only_fold or 0) < options.folds:
+        raise InputError(f"Fold {options.only_fold} of {options.folds} for {len(slices)} slices: there is none.")
     chosen = range(options.folds) if options.only_fold is None else [options.only_fold]
     for index in chosen:
         run_fold(slices, recipe, options.folds, index, options.output, options.device, reporter.progress)

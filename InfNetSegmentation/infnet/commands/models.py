@@ -14,12 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
-    from infnet.weights import DEFAULT_MODELS, shipped_models
+    from infnet.weights.cards import DEFAULT_MODELS, shipped_models
 
     cards = shipped_models()
-    lines = [
-        f"{card.name}{' (default)' if card.name in DEFAULT_MODELS.values() else ''}: {card.summary}\n"
-        f"    licence: {card.licence}"
-        for card in cards
-    ]
+    lines = []
+    for card in cards:
+        default = " (default)" if card.name in DEFAULT_MODELS.values() else ""
+        metrics = ", ".join(f"{name} {m['mean']:.3f}" for name, m in card.metrics["metrics"].items())
+        lines += [f"{card.name}{default}: {card.summary}", f"    cross-validated: {metrics}", f"    {card.licence}"]
     reporter.result({"models": [asdict(card) for card in cards]}, "\n".join(lines))

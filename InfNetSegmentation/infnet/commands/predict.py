@@ -34,6 +34,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
     paths = find_images(options.slices)
     predictor = SlicePredictor.from_models(options.model, options.labels_model, options.device)
+    threshold = predictor.threshold if options.threshold is None else options.threshold
+    is_new = not options.output.exists()
     try:
         options.output.mkdir(parents=True, exist_ok=True)
         # Written aside and moved at the end, so that a run that fails leaves earlier results as they were.
@@ -44,7 +46,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
             for done, (path, prediction) in enumerate(zip(paths, predictor(slices), strict=True), start=1):
                 pictures = {
                     "infection": (prediction.infection * 255).round().astype(np.uint8),
-                    "labels": prediction.labels(options.threshold),
+                    "labels": prediction.labels(threshold),
                 }
                 for name, picture in pictures.items():
                     Image.fromarray(picture).save(Path(aside) / name / f"{path.stem}.png")
@@ -55,6 +57,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
                 finished.replace(folder / finished.name)
     except OSError as error:
         raise OutputError(f"{options.output}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        if is_new and options.output.is_dir() and not any(options.output.iterdir()):
+            options.output.rmdir()
     reporter.result(
         {"output": str(options.output), "images": len(paths), "provenance": predictor.provenance},
         f"{len(paths)} images: {options.output}",

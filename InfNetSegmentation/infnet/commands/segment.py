@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infnet.commands.arguments import add_model_arguments
-from infnet.errors import OutputError
+from infnet.errors import NoLungError, OutputError
 from infnet.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
-    from infnet.anatomy.lungs import segment_lungs
+    from infnet.anatomy.lungs import lung_warnings, segment_lungs
     from infnet.data.files import check_output
     from infnet.data.segmentations import SEGMENTATION_ENDING, write_segmentation
-    from infnet.data.volumes import IMAGE_ENDINGS, read_ct, write_image
+    from infnet.data.volumes import IMAGE_ENDINGS, check_geometry, read_ct, write_image
     from infnet.inference.slices import SliceLook
     from infnet.inference.volume import segment_volume
     from infnet.quantification.volumes import quantify, write_table
@@ -56,6 +56,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         reporter.progress("read", 0, 1)
         ct, warnings = read_ct(options.ct)
         reporter.progress("read", 1, 1)
+    for path, _ in outputs:
+        check_geometry(ct, path)
     for warning in warnings:
         reporter.message(f"Warning: {warning}")
     with _timed(seconds, "models"):
@@ -63,17 +65,27 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
         predictor = SlicePredictor.from_models(options.model, options.labels_model, options.device)
     with _timed(seconds, "lungs"):
-        lungs = segment_lungs(ct, reporter.progress)
-    look = SliceLook()
+        try:
+            lungs = segment_lungs(ct, reporter.progress)
+        except NoLungError as error:
+            raise NoLungError(f"{options.ct}: {error}") from error
+    for warning in lung_warnings(lungs):
+        warnings.append(warning)
+        reporter.message(f"Warning: {warning}")
+    look = SliceLook(window=predictor.window)
+    threshold = predictor.threshold if options.threshold is None else options.threshold
     with _timed(seconds, "network"):
-        segmented = segment_volume(ct, predictor, lungs, look, options.threshold, reporter.progress)
+        segmented = segment_volume(ct, predictor, lungs, look, threshold, reporter.progress)
     table = quantify(segmented.labels, segmented.lungs)
     provenance = {
+        "use": "research only, not for clinical decisions",
         **predictor.provenance,
         "ct": options.ct.name,
         "lungs": "threshold and morphology",
         "window_hu": list(look.window),
-        "threshold": options.threshold,
+        "smallest_crop": look.smallest_crop,
+        "transposed": look.transposed,
+        "threshold": threshold,
         "slices": segmented.slices,
         "warnings": warnings,
     }
@@ -124,8 +136,13 @@ def _summary(options: argparse.Namespace, table: "Sequence[Row]", seconds: dict[
             (row["consolidation_ml"], row["consolidation_percent"]),
             (row["infection_ml"], row["infection_percent"]),
         )
-        cells = "".join(f"{ml:>10.1f} mL{percent:>5.1f} %" for ml, percent in findings)
+        cells = "".join(f"{ml:>10.1f} mL{_percent(percent):>7}" for ml, percent in findings)
         lines.append(f"{row['region']:<11}{row['volume_ml']:>6.0f} mL{cells}")
     written = [path for path in (options.output, options.table, options.probability) if path is not None]
     lines.append(f"Written in {sum(seconds.values()):.0f} s: {', '.join(str(path) for path in written)}")
+    lines.append("For research; not for clinical decisions.")
     return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} %"

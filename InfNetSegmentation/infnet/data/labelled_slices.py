@@ -1,8 +1,8 @@
 """Labelled 2-D slices in the layout of COVID-SemiSeg: ``Imgs/STEM.jpg`` beside ``GT/STEM.png``."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from infnet.errors import InputError, InputNotFoundError, UnreadableImageError
+
+_PAPERS_GREYS = (0, 38, 75)  # of the labels' colours in Fan et al.: black, dark red and dark green
+_MASK_SOFTNESS = 30  # grey values by which JPEG and smooth drawing change a mask's black and white
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
@@ -35,9 +38,10 @@ def find_images(folder: Path) -> list[Path]:
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise InputNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)}).")
-    for one, other in pairwise(paths):
-        if one.stem == other.stem:
-            raise InputError(f"{folder}: {one.name} and {other.name} would share their results; rename one.")
+    stem, count = Counter(path.stem for path in paths).most_common(1)[0]
+    if count > 1:
+        names = " and ".join(path.name for path in paths if path.stem == stem)
+        raise InputError(f"{folder}: {names} would share their results; rename all but one.")
     return paths
 
 
@@ -58,17 +62,26 @@ def unit_range(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:
-    """A label image (H, W): the indices of a palette PNG or of a grey one; 8-bit masks of {0, 255} become {0, 1}.
+    """A label image (H, W) of 0, 1 and 2: the indices of a palette image, or the values of a grey one.
 
-    Raises UnreadableImageError for a damaged file, InputError for other values than those.
+    Masks, black and white but for a little softness, become 0 and 1; the paper's colours, or their greys, 0, 1
+    and 2. Raises UnreadableImageError for a damaged file, InputError for other values than those.
     """
     image = _open(path)
-    labels = np.asarray(image if image.mode in ("P", "L", "1") else image.convert("L")).astype(np.uint8)
-    if image.mode != "P" and labels.max(initial=0) > 2:
-        labels = (labels > 127).astype(np.uint8)
-    if labels.max(initial=0) > 2:
-        raise InputError(f"{path}: label {labels.max()}; expected 0 background, 1 GGO, 2 consolidation.")
-    return labels
+    values = np.asarray(image.convert("L") if image.mode in ("RGB", "RGBA", "LA", "PA", "CMYK") else image)
+    found = np.unique(values)
+    if np.isin(found, (0, 1, 2)).all():
+        return values.astype(np.uint8)
+    if image.mode != "P":
+        if np.isin(found, _PAPERS_GREYS).all():
+            return np.searchsorted(_PAPERS_GREYS, values).astype(np.uint8)
+        from_white = 255 - found.astype(np.float64)
+        if abs(from_white).min() <= _MASK_SOFTNESS and (np.minimum(found, abs(from_white)) <= _MASK_SOFTNESS).all():
+            return (values > 127).astype(np.uint8)
+    listed = ", ".join(f"{value:g}" for value in found[:10]) + (", …" if len(found) > 10 else "")
+    raise InputError(
+        f"{path}: values {listed}; save it with 0 background, 1 GGO, 2 consolidation, or as a mask of 0 and 255."
+    )
 
 
 def read_labelled_slices(folder: Path, priors: Path | None = None) -> Sequence[LabelledSlice]:

@@ -22,19 +22,18 @@ class Sample(NamedTuple):
 
 
 class SliceDataset(Dataset[Sample]):
-    """Slices resized to ``size``² pixels, augmented or not.
+    """Slices resized to ``size``² pixels and augmented.
 
     Indexed by (index, seed): the augmentation is a function of the seed alone, so a resumed training sees what
-    an undisturbed one would have seen. The prior is, by chance, the given infection map or the true mask, so
-    that the multi-class network learns to use either; without augmentation, or without a truth to fall back
-    on, it is the given one.
+    an undisturbed one would have seen. The prior is the given infection map or, three times in ten and where none
+    was given, the true mask: the multi-class network learns to use either.
     """
 
-    def __init__(self, slices: Sequence[LabelledSlice], size: int, augment: bool) -> None:
+    def __init__(self, slices: Sequence[LabelledSlice], size: int) -> None:
         self._slices = slices
         self._resize = v2.Resize((size, size), antialias=True)
-        self._geometry = augmentation.geometry() if augment else None
-        self._intensity = augmentation.intensity() if augment else None
+        self._geometry = augmentation.geometry()
+        self._intensity = augmentation.intensity()
 
     def __len__(self) -> int:
         return len(self._slices)
@@ -42,23 +41,21 @@ class SliceDataset(Dataset[Sample]):
     def __getitem__(self, draw: tuple[int, int]) -> Sample:
         index, seed = draw
         labelled = self._slices[index]
-        truth = labelled.labels > 0
-        prior = truth.astype(np.float32) if labelled.prior is None else unit_range(labelled.prior)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            if self._geometry is not None and torch.rand(()) < 0.3:
-                prior = truth.astype(np.float32)
+            if torch.rand(()) < 0.3 or labelled.prior is None:
+                map_ = (labelled.labels > 0).astype(np.float32)
+            else:
+                map_ = unit_range(labelled.prior)
             image = tv_tensors.Image(torch.tensor(labelled.image)[None] / 255)
-            shown_prior = tv_tensors.Image(torch.from_numpy(prior)[None])
+            prior = tv_tensors.Image(torch.from_numpy(map_)[None])
             labels = tv_tensors.Mask(torch.from_numpy(labelled.labels.astype(np.int64))[None])
-            image, shown_prior, labels = self._resize(image, shown_prior, labels)
-            if self._geometry is not None and self._intensity is not None:
-                image, shown_prior, labels = self._geometry(image, shown_prior, labels)
-                image = self._intensity(image).clamp(0, 1)
+            image, prior, labels = self._geometry(*self._resize(image, prior, labels))
+            image = self._intensity(image).clamp(0, 1)
         return Sample(
             image.as_subclass(torch.Tensor),
             labels[0].as_subclass(torch.Tensor),
-            shown_prior.as_subclass(torch.Tensor),
+            prior.as_subclass(torch.Tensor),
         )
 
 

@@ -24,9 +24,11 @@ from infnet.errors import (
 IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".mha")
 """Of the images that `write_image` writes: formats of one file, with a volume's whole geometry."""
 
+_NIFTI_ENDINGS = (".nii.gz", ".nii")
 _LOWEST_HU, _HIGHEST_HU = -1024, 32767
 _AIR_HU, _WATER_HU = -500, 0  # a chest CT has voxels below the one and above the other
 _THICK_MM, _COARSE_MM, _TILTED_DEGREES, _SHORT_MM = 5.01, 2.01, 15.0, 150.0  # 5 and 2 mm, but for rounding
+_SHIFTED_MM = 0.5
 
 
 def read_ct(path: Path) -> tuple[sitk.Image, list[str]]:
@@ -36,7 +38,8 @@ def read_ct(path: Path) -> tuple[sitk.Image, list[str]]:
     (float32 if the file has fractions), in Hounsfield units from −1024 up: the lower values that scanners put
     outside the scan circle are raised to that.
 
-    Raises `InputNotFoundError`, `UnreadableImageError`, `NotAVolumeError` or `IntensityError`.
+    Slices of a tilted gantry make a volume with a sheared axis. Raises `InputNotFoundError`, `UnreadableImageError`,
+    `NotAVolumeError` or `IntensityError`.
     """
     if not path.exists():
         raise InputNotFoundError(f"{path}: no such file or folder.")
@@ -45,7 +48,7 @@ def read_ct(path: Path) -> tuple[sitk.Image, list[str]]:
     if image.GetDimension() != 3:
         raise NotAVolumeError(f"{path}: an image of {image.GetDimension()} dimensions; a CT has 3.")
     if image.GetNumberOfComponentsPerPixel() != 1:
-        raise NotAVolumeError(f"{path}: a colour or vector image; a CT has one value a voxel.")
+        raise NotAVolumeError(f"{path}: a colour or vector image; give the CT itself, one value a voxel.")
     if min(image.GetSize()) < 2:
         raise NotAVolumeError(f"{path}: a single slice; give the whole volume, or the folder of its DICOM slices.")
     return _hounsfield(image, path), warnings + _geometry_warnings(image)
@@ -53,10 +56,17 @@ def read_ct(path: Path) -> tuple[sitk.Image, list[str]]:
 
 def write_image(image: sitk.Image, path: Path) -> None:
     """Write an image, compressed. Raises `OutputError`; then there is no new file, and an old one is untouched."""
+    check_geometry(image, path)
     with written_whole(path) as temporary:
         sitk.WriteImage(image, temporary, useCompression=True)
         if _is_truncated_nifti(temporary):
             raise OutputError(f"{path} cannot be written: is the disk full?")
+
+
+def check_geometry(image: sitk.Image, path: Path) -> None:
+    """Raise `OutputError` if a file of this ending cannot say where the image's voxels are."""
+    if path.name.lower().endswith(_NIFTI_ENDINGS) and not _has_right_angles(image):
+        raise OutputError(f"{path}: NIfTI cannot hold axes that are not at right angles (gantry tilt); use .nrrd.")
 
 
 @contextmanager
@@ -83,7 +93,7 @@ def _read_file(path: Path) -> sitk.Image:
 def _is_truncated_nifti(path: Path) -> bool:
     """ITK tells neither that it could not write a NIfTI file whole, nor that voxels are missing in one it reads."""
     name = path.name.lower()
-    if not name.endswith((".nii", ".nii.gz")):
+    if not name.endswith(_NIFTI_ENDINGS):
         return False
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -105,7 +115,9 @@ def _read_dicom_folder(folder: Path) -> tuple[sitk.Image, list[str]]:
         for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     }
     if not series:
-        raise UnreadableImageError(f"{folder}: no DICOM images in this folder.")
+        raise UnreadableImageError(
+            f"{folder}: no DICOM images in this folder; name the one that holds them, subfolders are not searched."
+        )
     counts = Counter({uid: len(files) for uid, files in series.items()}).most_common()
     warnings = []
     if len(counts) > 1:
@@ -119,36 +131,46 @@ def _read_dicom_folder(folder: Path) -> tuple[sitk.Image, list[str]]:
         )
     files = series[counts[0][0]]
     warnings += _slice_position_warnings(folder, files)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(files)
+    reader.ForceOrthogonalDirectionOff()  # the slices of a tilted gantry are not straight above each other
     try:
-        return sitk.ReadImage(files), warnings
+        return reader.Execute(), warnings
     except RuntimeError as error:
         raise UnreadableImageError(f"{folder}: its DICOM images do not make one volume, or are damaged.") from error
 
 
 def _slice_position_warnings(folder: Path, files: Sequence[str]) -> list[str]:
-    """Gaps between slices that a volume of one spacing cannot show. Raises `InputError` for doubled slices."""
-    positions = []
+    """Gaps and shifts between slices that a volume cannot show. Raises `InputError` for doubled slices."""
+    origins, positions = [], []
     reader = sitk.ImageFileReader()
     for file in files:
         reader.SetFileName(file)
         reader.ReadImageInformation()
         if not (reader.HasMetaDataKey("0020|0032") and reader.HasMetaDataKey("0020|0037")):
             return []
-        position, (row, column) = (
+        (origin,), (row, column) = (
             np.array(reader.GetMetaData(key).split("\\"), float).reshape(-1, 3) for key in ("0020|0032", "0020|0037")
         )
-        positions.append((position @ np.cross(row, column)).item())
+        origins.append(origin)
+        positions.append(origin @ np.cross(row, column))
     gaps = np.diff(np.sort(positions))
     if not len(gaps):
         return []
     if gaps.min() < 0.01:
         raise InputError(f"{folder}: several images of the series are at one position; separate its phases first.")
+    warnings = []
     if gaps.max() - gaps.min() > 0.1 * np.median(gaps):
-        return [
+        warnings.append(
             f"The slices are not evenly spaced ({gaps.min():.2f} to {gaps.max():.2f} mm): some may be missing, and "
             "volumes and positions are approximate."
-        ]
-    return []
+        )
+    first, last = int(np.argmin(positions)), int(np.argmax(positions))
+    along = (np.array(positions) - positions[first]) / (positions[last] - positions[first])
+    straight = origins[first] + along[:, None] * (origins[last] - origins[first])
+    if (shift := np.linalg.norm(origins - straight, axis=1).max()) > _SHIFTED_MM:
+        warnings.append(f"The slices are shifted by up to {shift:.1f} mm in their plane: positions are approximate.")
+    return warnings
 
 
 def _hounsfield(image: sitk.Image, path: Path) -> sitk.Image:
@@ -160,11 +182,16 @@ def _hounsfield(image: sitk.Image, path: Path) -> sitk.Image:
     if low > _AIR_HU or high < _WATER_HU or high > _HIGHEST_HU:
         raise IntensityError(
             f"{path}: values from {low:g} to {high:g} are not Hounsfield units of a chest CT, where air is about "
-            "-1000 and water 0."
+            "-1000 and water 0. Export it with its rescale slope and intercept applied."
         )
     pixel_type = sitk.sitkFloat32 if fractional else sitk.sitkInt16
     hounsfield: sitk.Image = sitk.Clamp(image, pixel_type, _LOWEST_HU, _HIGHEST_HU)
     return hounsfield
+
+
+def _has_right_angles(image: sitk.Image) -> bool:
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    return np.allclose(direction.T @ direction, np.eye(3), atol=1e-3)
 
 
 def _geometry_warnings(image: sitk.Image) -> list[str]:
@@ -180,7 +207,7 @@ def _geometry_warnings(image: sitk.Image) -> list[str]:
         warnings.append(f"The pixels are {coarsest:.1f} mm wide: small lesions can be missed.")
     if tilt > _TILTED_DEGREES:
         warnings.append(f"The slices are tilted by {tilt:.0f} degrees; the networks know axial slices.")
-    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
+    if not _has_right_angles(image):
         warnings.append("The axes of the volume are not at right angles (gantry tilt).")
     if height < _SHORT_MM:
         warnings.append(f"The CT covers {height:.0f} mm from foot to head: volumes are those of the part shown.")

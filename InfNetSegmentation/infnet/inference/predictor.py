@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ import infnet
 from infnet.devices import choose_device
 from infnet.errors import InvalidModelError, OutOfMemoryError
 from infnet.networks.normalisation import normalise
-from infnet.weights import DEFAULT_MODELS, Model, load_model
+from infnet.weights.cards import DEFAULT_MODELS
+from infnet.weights.store import Model, load_model
 
 FloatSlice = NDArray[np.float32]
 
@@ -80,38 +81,63 @@ class SlicePredictor:
             "python": platform.python_version(),
         }
 
+    @property
+    def threshold(self) -> float:
+        """The infection model's own: the probability from which a pixel counts as infected."""
+        return self._infection.card.threshold
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """HU that the infection model's slices show as 0 and as 1."""
+        low, high = self._infection.card.window
+        return low, high
+
     def __call__(self, slices: Iterable[FloatSlice]) -> Iterator[SlicePrediction]:
         remaining = iter(slices)
         while batch := list(islice(remaining, self._batch_size)):
-            try:
-                yield from self._predict(batch)
-            except torch.OutOfMemoryError:
-                yield from self._one_by_one(batch)
+            predictions = self._predict_if_memory_allows(batch)
+            if predictions is None and self._batch_size > 1:
+                self._batch_size //= 2
+                remaining = chain(batch, remaining)
+            elif predictions is None:
+                raise OutOfMemoryError(
+                    f"{self._device} has not the memory for one slice; close other programs or use --device cpu."
+                )
+            else:
+                yield from predictions
 
-    def _one_by_one(self, batch: Sequence[FloatSlice]) -> Iterator[SlicePrediction]:
+    def _predict_if_memory_allows(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction] | None:
+        # Returns instead of raising: an exception would keep the failed batch's tensors alive.
         try:
-            for x in batch:
-                yield from self._predict([x])
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemoryError(
-                f"{self._device} has not the memory for one slice; close other programs or use --device cpu."
-            ) from error
+            return self._predict(batch)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                return None
+            raise
 
     def _predict(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction]:
-        infection = infection_probability(self._infection, self._stack(batch, self._infection))
-        prior = functional.interpolate(infection, [self._findings.card.input_size] * 2, mode="bilinear", antialias=True)
-        consolidation = consolidation_probability(self._findings, self._stack(batch, self._findings), prior)
+        image = stack(batch, self._infection.card.input_size)
+        infection = infection_probability(self._infection, image.to(self._device)).cpu()
+        size = self._findings.card.input_size
+        prior = stack([p[0].numpy() for p in infection], size)
+        consolidation = consolidation_probability(
+            self._findings, stack(batch, size).to(self._device), prior.to(self._device)
+        ).cpu()
         return [
             SlicePrediction(resize(p, x.shape), resize(q, x.shape))
             for x, p, q in zip(batch, infection, consolidation, strict=True)
         ]
 
-    def _stack(self, batch: Sequence[FloatSlice], model: Model) -> torch.Tensor:
-        return stack(batch, model.card.input_size).to(self._device)
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch means that memory is short; on the CPU and on MPS it has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        phrase in str(error) for phrase in ("out of memory", "can't allocate memory", "not enough memory")
+    )
 
 
 def stack(slices: Sequence[FloatSlice], size: int) -> torch.Tensor:
-    """Slices of any sizes as one (N, 1, size, size) tensor."""
+    """Slices of any sizes as one (N, 1, size, size) tensor on the CPU."""
     resized = [
         functional.interpolate(torch.tensor(x)[None, None], (size, size), mode="bilinear", antialias=True)
         for x in slices
@@ -120,9 +146,9 @@ def stack(slices: Sequence[FloatSlice], size: int) -> torch.Tensor:
 
 
 def resize(map_: torch.Tensor, shape: tuple[int, ...]) -> FloatSlice:
-    """A map (1, S, S) at the size (H, W) of the slice it belongs to."""
-    resized = functional.interpolate(map_[None].float(), shape, mode="bilinear", antialias=True)
-    return resized[0, 0].cpu().numpy()
+    """A map (1, S, S) on the CPU at the size (H, W) of the slice it belongs to."""
+    resized = functional.interpolate(map_[None], shape, mode="bilinear", antialias=True)
+    return resized[0, 0].numpy()
 
 
 @torch.inference_mode()
@@ -133,8 +159,8 @@ def infection_probability(model: Model, image: torch.Tensor) -> torch.Tensor:
     """
     probability = torch.zeros_like(image)
     for axes in ((), (-1,), (-2,), (-2, -1)):
-        mirrored = image.flip(axes).contiguous(memory_format=torch.channels_last)
-        probability += model.network(normalise(mirrored)).infection.flip(axes) / 4
+        mirrored = normalise(image.flip(axes)).contiguous(memory_format=torch.channels_last)
+        probability += model.network(mirrored).infection.flip(axes) / 4
     return probability
 
 

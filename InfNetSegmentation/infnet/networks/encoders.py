@@ -44,7 +44,7 @@ class VGG16Encoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        features = torchvision.models.vgg16().features
+        features = torchvision.models.vgg16(init_weights=False).features
         self.levels = nn.ModuleList(features[first:last] for first, last in self._blocks)
 
     def forward(self, x: torch.Tensor) -> Features:

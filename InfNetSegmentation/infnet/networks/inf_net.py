@@ -57,7 +57,6 @@ class InfNet(nn.Module):
         s4 = self.reverse_attention4(f4, e_att, s5)
         s3 = self.reverse_attention3(f3, e_att, s4)
         at_input_size = (
-            functional.interpolate(s, x.shape[-2:], mode="bilinear", align_corners=False)
-            for s in (sg, s5, s4, s3, se)
+            functional.interpolate(s, x.shape[-2:], mode="bilinear", align_corners=False) for s in (sg, s5, s4, s3, se)
         )
         return InfNetMaps(*at_input_size)

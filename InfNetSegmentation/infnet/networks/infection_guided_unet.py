@@ -33,10 +33,7 @@ class InfectionGuidedUNet(nn.Module):
         c = base_channels
         self.first = _DoubleConv(6, c)
         widths = (c, 2 * c, 4 * c, 8 * c, 8 * c)
-        self.down = nn.ModuleList(
-            nn.Sequential(nn.MaxPool2d(2), _DoubleConv(a, b))
-            for a, b in pairwise(widths)
-        )
+        self.down = nn.ModuleList(nn.Sequential(nn.MaxPool2d(2), _DoubleConv(a, b)) for a, b in pairwise(widths))
         self.up = nn.ModuleList(
             _DoubleConv(inputs, outputs, inputs // 2)
             for inputs, outputs in ((16 * c, 4 * c), (8 * c, 2 * c), (4 * c, c), (2 * c, c))

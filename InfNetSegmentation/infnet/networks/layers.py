@@ -11,9 +11,7 @@ class ConvBN(nn.Sequential):
     ``padding`` defaults to the one that keeps height and width.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int | tuple[int, int] = 1, dilation: int = 1
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int | tuple[int, int] = 1, dilation: int = 1) -> None:
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = (dilation * (height - 1) // 2, dilation * (width - 1) // 2)
         super().__init__(

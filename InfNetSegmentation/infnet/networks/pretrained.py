@@ -79,7 +79,7 @@ def _load_timm(encoder: TimmEncoder, state: State) -> None:
 
 
 def _load_vgg16(encoder: VGG16Encoder, state: State) -> None:
-    reference = torchvision.models.vgg16()
+    reference = torchvision.models.vgg16(init_weights=False)
     reference.load_state_dict(
         {**reference.state_dict(), **{k: v for k, v in state.items() if k.startswith("features.")}}
     )
@@ -106,7 +106,7 @@ def _hed_features(path: Path) -> State:
         weight * scale.view(1, 3, 1, 1),
         bias + (weight * offset.view(1, 3, 1, 1)).sum((1, 2, 3)),
     )
-    features = torchvision.models.vgg16().features
+    features = torchvision.models.vgg16(init_weights=False).features
     indices = [i for i, layer in enumerate(features) if isinstance(layer, torch.nn.Conv2d)]
     return {
         f"features.{i}.{name}": tensor

@@ -14,16 +14,16 @@ from infnet.data.findings import CONSOLIDATION, GROUND_GLASS_OPACITY
 
 
 class Row(TypedDict):
-    """Volumes of one region, and the findings' shares of the region's volume (0 to 100)."""
+    """Volumes of one region, and the findings' shares of the region's volume (0 to 100; None where it has none)."""
 
     region: str
     volume_ml: float
     ggo_ml: float
     consolidation_ml: float
     infection_ml: float
-    ggo_percent: float
-    consolidation_percent: float
-    infection_percent: float
+    ggo_percent: float | None
+    consolidation_percent: float | None
+    infection_percent: float | None
 
 
 def quantify(labels: sitk.Image, lungs: sitk.Image) -> list[Row]:
@@ -46,21 +46,24 @@ def _row(region: str, voxels_by_label: np.ndarray[tuple[int], np.dtype[np.int64]
     volume = int(voxels_by_label.sum())
     ggo = int(voxels_by_label[GROUND_GLASS_OPACITY.label])
     consolidation = int(voxels_by_label[CONSOLIDATION.label])
-    percent = 100 / volume if volume else 0.0
     return Row(
         region=region,
         volume_ml=volume * voxel_ml,
         ggo_ml=ggo * voxel_ml,
         consolidation_ml=consolidation * voxel_ml,
         infection_ml=(ggo + consolidation) * voxel_ml,
-        ggo_percent=ggo * percent,
-        consolidation_percent=consolidation * percent,
-        infection_percent=(ggo + consolidation) * percent,
+        ggo_percent=_percent(ggo, volume),
+        consolidation_percent=_percent(consolidation, volume),
+        infection_percent=_percent(ggo + consolidation, volume),
     )
 
 
+def _percent(part: int, whole: int) -> float | None:
+    return 100 * part / whole if whole else None
+
+
 def write_table(rows: Sequence[Row], case: str, path: Path) -> None:
-    """Write the rows as CSV, with the case's name in the first column. Raises `OutputError`."""
+    """Write the rows as CSV, with the case's name in the first column, None as nothing. Raises `OutputError`."""
     with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["case", *Row.__annotations__])
         writer.writeheader()

@@ -15,6 +15,7 @@ from infnet.reporting import Progress, silent
 from infnet.training.fit import fit
 from infnet.training.model import make_model
 from infnet.training.recipe import Recipe
+from infnet.training.run_folder import claim
 
 
 def folds(stems: Sequence[str], count: int, seed: int) -> list[list[str]]:
@@ -35,16 +36,18 @@ def run_fold(
     """Train on all folds but one and predict that one into ``run_folder/predictions/STEM.png``, 0..255.
 
     For the infection task the prediction is the infection probability; for findings, the probability of
-    consolidation given infection, with the slices' own priors. A fold predicted already is left alone.
+    consolidation given infection, with the slices' own priors. A fold predicted already is left alone. Raises
+    InputError for the folder of another cross-validation.
     """
+    claim(run_folder, recipe, slices, folds=count)
     held_out = folds([s.stem for s in slices], count, recipe.seed)[index]
     predictions = run_folder / "predictions"
     if all((predictions / f"{stem}.png").is_file() for stem in held_out):
         return
     training = [s for s in slices if s.stem not in held_out]
     fold_folder = run_folder / f"fold-{index}"
-    network = fit(training, recipe, fold_folder, device, progress, f"fold {index + 1}")
-    model = make_model(f"fold-{index}", recipe, network)
+    module = fit(training, recipe, fold_folder, device, progress, f"fold {index + 1}")
+    model = make_model(f"fold-{index}", module)
     predictions.mkdir(parents=True, exist_ok=True)
     for s in slices:
         if s.stem not in held_out:

@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,18 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from torch import nn
 from torch.utils.data import DataLoader
 
 from infnet.data.labelled_slices import LabelledSlice
 from infnet.data.slice_dataset import SeededSampler, SliceDataset
 from infnet.devices import choose_device, supports_bf16
-from infnet.errors import InputError
+from infnet.errors import CancelledError, InputError
 from infnet.networks import InfNet
 from infnet.networks.pretrained import load_imagenet_weights
 from infnet.reporting import Progress, silent
 from infnet.training.modules import MODULES, SliceModule
 from infnet.training.recipe import Recipe
+from infnet.training.run_folder import claim
 
 
 class _TellProgress(Callback):
@@ -40,28 +41,32 @@ def fit(
     device: str = "auto",
     progress: Progress = silent,
     stage: str = "training",
-) -> nn.Module:
-    """Train a network on ``slices``; returns it in evaluation mode, on the CPU.
+) -> SliceModule:
+    """Train a network on ``slices``; returns its module in evaluation mode, on the CPU.
 
     ``run_folder`` gets ``checkpoints/last.ckpt`` every fifth epoch and the losses as CSV; where a checkpoint is
     there already, the run goes on from it, with the same draws as if it had never stopped. Mixed precision is
-    used where the device has bfloat16. Raises InputError for fewer slices than a batch of two.
+    used where the device has bfloat16. Raises InputError for fewer slices than a batch of two, for findings where
+    no slice has them, and for the folder of another training.
     """
     batch_size = min(recipe.batch_size, len(slices))
     if batch_size < 2:
         raise InputError(f"{len(slices)} labelled slice(s): training needs two or more.")
+    if recipe.task == "findings" and not any((s.labels == 2).any() for s in slices):
+        raise InputError("No slice has label 2, consolidation: its truth must tell the findings apart.")
+    chosen = choose_device(device)
+    claim(run_folder, recipe, slices)
     lightning.seed_everything(recipe.seed, verbose=False)
-    dataset = SliceDataset(slices, max(recipe.sizes()), augment=True)
+    dataset = SliceDataset(slices, max(recipe.sizes()))
     loader = DataLoader(dataset, batch_size, sampler=SeededSampler(len(slices), recipe.seed), drop_last=True)
     module = MODULES[recipe.task](recipe, total_steps=recipe.epochs * len(loader))
     checkpoint = run_folder / "checkpoints" / "last.ckpt"
     resume = checkpoint.is_file()
-    if not resume:
-        _initialise(module, recipe)
+    if not resume and recipe.encoder_weights == "imagenet" and isinstance(module.network, InfNet):
+        module.initial_weights = load_imagenet_weights(module.network.encoder)
     module.to(memory_format=torch.channels_last)
-    chosen = choose_device(device)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _told_as_cancelled():
         warnings.filterwarnings("ignore", module="lightning")
         trainer = lightning.Trainer(
             max_epochs=recipe.epochs,
@@ -84,10 +89,16 @@ def fit(
             enable_model_summary=False,
             log_every_n_steps=1,
         )
-        trainer.fit(module, loader, ckpt_path=checkpoint if resume else None, weights_only=False)
-    return module.network.cpu().eval()
+        trainer.fit(module, loader, ckpt_path=checkpoint if resume else None, weights_only=True)
+    return module.cpu().eval()
 
 
-def _initialise(module: SliceModule, recipe: Recipe) -> None:
-    if recipe.encoder_weights == "imagenet" and isinstance(module.network, InfNet):
-        load_imagenet_weights(module.network.encoder)
+@contextmanager
+def _told_as_cancelled() -> Iterator[None]:
+    """Lightning answers Ctrl+C with an exit of its own."""
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise CancelledError("Interrupted. Run again to go on from the last checkpoint.") from None
+        raise

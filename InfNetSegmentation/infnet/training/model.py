@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
-from infnet.training.recipe import Recipe
-from infnet.weights import Model, ModelCard
+from infnet.training.modules import SliceModule
+from infnet.weights.cards import ModelCard
+from infnet.weights.store import Model
 
 SUMMARIES = {
     "infection": "Infection of the lung on axial CT slices.",
@@ -14,16 +13,16 @@ SUMMARIES = {
 }
 
 
-def make_model(name: str, recipe: Recipe, network: nn.Module, training: Mapping[str, Any] | None = None) -> Model:
-    """The model of ``network`` as trained by ``recipe``. ``training``: what else its card shall say of that."""
+def make_model(name: str, module: SliceModule, training: Mapping[str, Any] | None = None) -> Model:
+    """The model of a trained ``module``. ``training``: what its card shall say of that besides the recipe."""
+    recipe = module.recipe
     card = ModelCard(
         name=name,
         task=recipe.task,
         summary=SUMMARIES[recipe.task],
         network=recipe.network(),
         input_size=recipe.size,
-        threshold=0.5,
         licence="The licence of the training data applies.",
-        training={"recipe": recipe.as_dict(), **(training or {})},
+        training={"recipe": recipe.as_dict(), "initial_weights": module.initial_weights, **(training or {})},
     )
-    return Model(card, network)
+    return Model(card, module.network)

@@ -24,6 +24,14 @@ class SliceModule(lightning.LightningModule):
         self.total_steps = total_steps
         description = recipe.network()
         self.network: nn.Module = build_network(description["name"], description["options"])
+        self.initial_weights = "random"
+        """Where the training started from; kept in its checkpoints."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["initial_weights"] = self.initial_weights
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.initial_weights = checkpoint["initial_weights"]
 
     def loss(self, image: torch.Tensor, labels: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
         """The loss of one batch: image and prior (N, 1, S, S) in [0, 1], labels (N, S, S)."""

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from infnet.errors import InputError
+
 Task = Literal["infection", "findings"]
 
 
@@ -17,14 +19,29 @@ class Recipe:
     task: Task = "infection"
     encoder: str = "efficientnet_lite0"  # of Inf-Net; the multi-class U-Net has none
     encoder_weights: Literal["imagenet", "none"] = "imagenet"
-    base_channels: int = 32  # of the multi-class U-Net
-    epochs: int = 60
-    batch_size: int = 10
+    base_channels: int = 16  # of the multi-class U-Net
+    epochs: int = 50
+    batch_size: int = 5
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     size: int = 352
     scales: tuple[float, ...] = (0.75, 1.0, 1.25)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises InputError for values that no training can have."""
+        from infnet.networks.encoders import ENCODERS
+
+        for problem, wrong in {
+            f"encoder {self.encoder}: there are {', '.join(ENCODERS)}": self.encoder not in ENCODERS,
+            f"{self.epochs} epochs: one or more": self.epochs < 1,
+            f"a batch of {self.batch_size}: two or more, for batch normalisation": self.batch_size < 2,
+            f"learning rate {self.learning_rate}: more than 0": not self.learning_rate > 0,
+            f"size {self.size}: 64 pixels or more": self.size < 64,
+            f"{self.base_channels} base channels: one or more": self.base_channels < 1,
+        }.items():
+            if wrong:
+                raise InputError(f"{problem} can be used.")
 
     def sizes(self) -> tuple[int, ...]:
         """The side lengths of the multi-scale training, multiples of 32."""
@@ -37,5 +54,7 @@ class Recipe:
         return {"name": "infection-guided-unet", "options": {"base_channels": self.base_channels}}
 
     def as_dict(self) -> dict[str, Any]:
-        """The recipe as plain JSON values."""
-        return {**asdict(self), "scales": list(self.scales)}
+        """What concerns the task, as plain JSON values."""
+        other_task = {"infection": {"base_channels"}, "findings": {"encoder", "encoder_weights"}}[self.task]
+        values = {**asdict(self), "scales": list(self.scales)}
+        return {key: value for key, value in values.items() if key not in other_task}

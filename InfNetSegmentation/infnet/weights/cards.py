@@ -1,0 +1,71 @@
+"""Model cards: what a model is, where it comes from and how good it is. Read without importing torch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from infnet.errors import InvalidModelError, UnknownModelError
+
+_SHIPPED = Path(__file__).parent
+DEFAULT_MODELS: Mapping[str, str] = {"infection": "inf-net-lite0", "findings": "guided-unet"}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is, where it comes from and how good it is."""
+
+    name: str
+    task: str
+    """"infection" or "findings"."""
+    summary: str
+    """One line: what it finds and how well."""
+    network: Mapping[str, Any]
+    """Name and options for `infnet.networks.build_network`."""
+    input_size: int
+    """Side of the square, in pixels, that slices are resized to."""
+    licence: str
+    threshold: float = 0.5
+    """Probability from which a pixel counts as infected, unless the user says otherwise."""
+    window: tuple[float, float] = (-1100.0, 250.0)
+    """HU shown to the network as 0 and as 1; the default was fitted to COVID-SemiSeg (`infnet.data.window`)."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Data, recipe, versions, seconds, and the command that repeats it."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """Each with its split and the command that measured it."""
+    limits: str = ""
+    sha256: str = ""
+    """Of the weights' file."""
+
+
+def shipped_models() -> list[ModelCard]:
+    """The cards of the models that come with the package."""
+    return [read_card(path) for path in sorted(_SHIPPED.glob("*.json"))]
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card at ``path``. Raises InvalidModelError where it is not one."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        known = {f.name for f in fields(ModelCard)}
+        return ModelCard(**{k: v for k, v in values.items() if k in known})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InvalidModelError(f"{path}: not a model card ({error}).") from error
+
+
+def find_card(name_or_path: str) -> Path:
+    """The card of a shipped name, at a path, or alone in a folder. Raises UnknownModelError where there is none."""
+    shipped = _SHIPPED / f"{name_or_path}.json"
+    if shipped.parent == _SHIPPED and shipped.is_file():
+        return shipped
+    path = Path(name_or_path)
+    if path.is_dir():
+        cards = sorted(path.glob("*.json"))
+        if len(cards) == 1:
+            return cards[0]
+        raise UnknownModelError(f"{path}: holds {len(cards)} model cards; name one of them.")
+    if path.is_file():
+        return path.with_suffix(".json")
+    names = ", ".join(card.name for card in shipped_models())
+    raise UnknownModelError(f"No model '{name_or_path}'. Shipped: {names}; or give the path of a model card.")

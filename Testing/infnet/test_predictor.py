@@ -1,0 +1,103 @@
+"""The predictor's order, batches and memory, with networks whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+from infnet.devices import choose_device
+from infnet.errors import DeviceError, InvalidModelError, OutOfMemoryError
+from infnet.inference.predictor import SlicePrediction, SlicePredictor
+from infnet.networks import InfNetMaps
+from infnet.weights.cards import ModelCard
+from infnet.weights.store import Model
+
+
+class Echo(torch.nn.Module):
+    """Inf-Net's place: the infection is the grey value. Fails for batches of more than ``memory`` slices."""
+
+    def __init__(self, memory=99, error=torch.OutOfMemoryError):
+        super().__init__()
+        self.memory, self.error, self.batches = memory, error, []
+
+    def forward(self, x):
+        if len(x) > self.memory:
+            raise self.error("DefaultCPUAllocator: can't allocate memory")
+        self.batches.append(len(x))
+        grey = x[:, :1] * 0.229 + 0.485
+        return InfNetMaps(*[torch.logit(grey, 1e-6)] * 5)
+
+
+class DarkIsConsolidation(torch.nn.Module):
+    """The multi-class network's place: consolidation where the image is darker than its prior."""
+
+    def forward(self, image, prior):
+        return torch.cat([image[:, :1], image[:, :1], prior[:, :1] + 0.01], 1) * 1000
+
+
+def predictor(network, batch_size=4):
+    description = {"summary": "", "network": {}, "input_size": 64, "licence": ""}
+    infection = Model(ModelCard("echo", "infection", **description), network)
+    findings = Model(ModelCard("dark", "findings", **description), DarkIsConsolidation())
+    return SlicePredictor(infection, findings, "cpu", batch_size)
+
+
+def test_predictions_come_in_order_and_in_the_slices_sizes():
+    network = Echo()
+    slices = [np.full((40 + i, 90 - i), 0.1 + 0.05 * i, np.float32) for i in range(11)]
+    predictions = list(predictor(network)(iter(slices)))
+    assert len(predictions) == 11
+    for prediction, slice_ in zip(predictions, slices, strict=True):
+        assert prediction.infection.shape == prediction.consolidation.shape == slice_.shape
+        np.testing.assert_allclose(prediction.infection, slice_, atol=1e-4)
+    assert network.batches == [4] * 8 + [3] * 4  # four mirror images of each batch
+
+
+def test_a_place_keeps_its_place():
+    """A bright corner in a slice that is not square stays in that corner through the four mirror images."""
+    slice_ = np.full((60, 100), 0.2, np.float32)
+    slice_[:15, :20] = 0.9
+    (prediction,) = predictor(Echo())([slice_])
+    assert prediction.infection[5, 5] > 0.8
+    assert max(prediction.infection[5, -5], prediction.infection[-5, 5], prediction.infection[-5, -5]) < 0.25
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_short_memory_halves_the_batch_and_loses_no_slice(error):
+    network = Echo(memory=1, error=error)
+    slices = [np.full((50, 50), 0.1 * i, np.float32) for i in range(1, 7)]
+    predictions = list(predictor(network)(slices))
+    assert [round(float(p.infection.mean()), 1) for p in predictions] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    with pytest.raises(OutOfMemoryError, match="one slice"):
+        list(predictor(Echo(memory=0, error=error))(slices))
+
+
+def test_other_errors_are_not_taken_for_short_memory():
+    class Broken(Echo):
+        def forward(self, x):
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        list(predictor(Broken())([np.zeros((50, 50), np.float32)]))
+
+
+def test_labels_are_findings_within_the_infection():
+    prediction = SlicePrediction(
+        np.array([[0.49, 0.5, 0.9, 0.1]], np.float32), np.array([[0.9, 0.4, 0.6, 0.2]], np.float32)
+    )
+    assert prediction.labels(0.5).tolist() == [[0, 1, 2, 0]]
+    assert prediction.labels(0.95).tolist() == [[0, 0, 0, 0]]
+
+
+def test_models_of_the_wrong_task_are_refused():
+    echo = predictor(Echo())._infection
+    with pytest.raises(InvalidModelError, match="echo finds infection, not findings"):
+        SlicePredictor(echo, echo, "cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu9", "meta"])
+def test_devices_that_are_not_there_are_refused(name):
+    with pytest.raises(DeviceError, match=name):
+        choose_device(name)
+
+
+def test_auto_is_a_device_that_works():
+    assert torch.ones(2, device=choose_device("auto")).sum().item() == 2
