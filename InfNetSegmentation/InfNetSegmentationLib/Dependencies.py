@@ -3,7 +3,7 @@ import importlib.metadata
 from slicer.i18n import tr as _
 
 TORCH_PACKAGES = ("torch", "torchvision")
-TORCH_REQUIREMENT = ">=2.4"
+TORCH_REQUIREMENT = ">=2.7"
 
 
 def ensureInstalled(requirementsPath, requester):

@@ -10,7 +10,7 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
 
     from InfNetTraining import InfNetTrainingLogic
 
-    InfNetTrainingLogic().train("COVID-SemiSeg", "run1", epochs=60)
+    InfNetTrainingLogic().train("COVID-SemiSeg", "run1", epochs=50)
     """
 
     def __init__(self, command=None):
@@ -37,7 +37,7 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
         self,
         dataFolder,
         outputFolder,
-        epochs=60,
+        epochs=50,
         waitForCompletion=True,
         progressCallback=None,
         logCallback=None,

@@ -24,4 +24,4 @@ class TrainingParameters:
 
     dataFolder: Path = Path.home()
     outputFolder: Path = Path.home() / "InfNet-training"
-    epochs: Annotated[int, WithinRange(1, 1000)] = 60
+    epochs: Annotated[int, WithinRange(1, 1000)] = 50

@@ -237,7 +237,7 @@ def test_closing_the_panel_ends_the_run(host, module, fakeBackend, addCT):
     ("version", "remedy"),
     [
         (None, "Install the extension “PyTorch”"),
-        ("2.3.1+cpu", "2.3.1+cpu is installed, but Inf-Net needs version >=2.4"),
+        ("2.3.1+cpu", "2.3.1+cpu is installed, but Inf-Net needs version >=2.7"),
     ],
 )
 def test_missing_packages_are_told_before_anything_runs(openPanel, addCT, host, monkeypatch, version, remedy):

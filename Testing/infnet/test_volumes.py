@@ -288,7 +288,7 @@ for name in ("a.nrrd", "b.nii.gz", "c.nii", "d.mha", "e.seg.nrrd"):
         print(name, "refused")
 """
     (tmp_path / "b.nii.gz").write_text("the old file")
-    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.split("\n")[:-1] == [
         f"{n} refused" for n in ("a.nrrd", "b.nii.gz", "c.nii", "d.mha", "e.seg.nrrd")
     ]
