@@ -269,7 +269,10 @@ def test_as_a_process_with_an_unknown_model(ct, tmp_path):
     """The real command, up to the models."""
     arguments = [ct, "-o", tmp_path / "out.nrrd", "--model", "no such model", "--progress", "json"]
     done = subprocess.run(
-        [sys.executable, "-m", "infnet", "segment", *map(str, arguments)], capture_output=True, encoding="utf-8", check=False
+        [sys.executable, "-m", "infnet", "segment", *map(str, arguments)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert done.returncode == 5
     assert json.loads(done.stdout.splitlines()[-1])["code"] == "unknown-model"
