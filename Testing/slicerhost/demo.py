@@ -41,6 +41,7 @@ def main(arguments=None):
 
 def run(ctPath, outputFolder):
     console = Console()
+    outputFolder = outputFolder.resolve()  # Slicer takes relative paths from its scene's folder
     if ctPath is None:
         console.print("Taking the chest CT lung2 from the package pyradiomics (34 MB, once) …")
         ctPath = downloadChestCT()
@@ -87,7 +88,7 @@ def loadCT(path):
         raise FileNotFoundError(f"{path} does not exist.")
     name = path.resolve().name.split(".")[0]
     if path.is_file():
-        return slicer.util.loadVolume(str(path), {"name": name}), []
+        return slicer.util.loadVolume(str(path.resolve()), {"name": name}), []
     image, warnings = read_ct(path)
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "ct.nrrd"

@@ -42,17 +42,17 @@ def runDemo(host, fakeBackend, monkeypatch, tmp_path):
         import InfNetSegmentationLib.BackendProcess as backend
 
         monkeypatch.setattr(backend, "backendCommand", lambda: fakeBackend(scenario))
-        folder = tmp_path / "out"
-        return demo.main([*map(str, arguments), "-o", str(folder)]), folder
+        monkeypatch.chdir(tmp_path)
+        return demo.main([*map(str, arguments), "-o", "out"]), tmp_path / "out"
 
     return run
 
 
-def test_demo_writes_segmentation_table_and_picture(runDemo, chestPath, host, capsys):
+def test_demo_writes_segmentation_table_and_picture(runDemo, chestPath, host, tmp_path, capsys):
     problem = renderingProblem()
     if problem:
         pytest.skip(problem)
-    status, folder = runDemo(chestPath)
+    status, folder = runDemo(os.path.relpath(chestPath, tmp_path))
     assert status == 0
     printed = capsys.readouterr().out
     for ending in (".seg.nrrd", ".csv", ".png"):
