@@ -3,7 +3,7 @@
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from slicerhost.pythonqt import storedProperty
+from slicerhost.storedproperty import storedProperty
 
 _HEADER_HEIGHT = 24
 _ANY_HEIGHT = 16777215

@@ -5,7 +5,7 @@ import slicer
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from slicerhost.pythonqt import storedProperty
+from slicerhost.storedproperty import storedProperty
 
 
 class qMRMLWidget(QtWidgets.QWidget):

@@ -204,7 +204,9 @@ def _geometry_warnings(image: sitk.Image) -> list[str]:
     if spacing[axial] > _THICK_MM:
         warnings.append(f"The slices are {spacing[axial]:.1f} mm apart: small lesions can be missed.")
     if (coarsest := np.delete(spacing, axial).max()) > _COARSE_MM:
-        warnings.append(f"The pixels are {coarsest:.1f} mm wide: small lesions can be missed.")
+        warnings.append(
+            f"The pixels are {coarsest:.1f} mm wide, coarser than the networks know: many findings will be false."
+        )
     if tilt > _TILTED_DEGREES:
         warnings.append(f"The slices are tilted by {tilt:.0f} degrees; the networks know axial slices.")
     if not _has_right_angles(image):
