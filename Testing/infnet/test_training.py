@@ -21,7 +21,7 @@ SMALL = {"encoder_weights": "none", "size": 64, "batch_size": 3, "base_channels"
 
 
 def losses(run_folder):
-    with (run_folder / "log" / "metrics.csv").open() as file:
+    with (run_folder / "log" / "version_0" / "metrics.csv").open() as file:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
@@ -46,6 +46,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(toy_slices, t
     resumed = fit(slices, recipe, tmp_path / "disturbed").network
     theirs = undisturbed.state_dict()
     assert all(torch.equal(v, theirs[k]) for k, v in resumed.state_dict().items())
+    assert len(losses(tmp_path / "disturbed")) == 6  # kept, while the resumed part has a file of its own
 
 
 def test_a_run_folder_belongs_to_one_training(toy_slices, tmp_path, capsys):

@@ -45,9 +45,9 @@ def fit(
     """Train a network on ``slices``; returns its module in evaluation mode, on the CPU.
 
     ``run_folder`` gets ``checkpoints/last.ckpt`` every fifth epoch and the losses as CSV; where a checkpoint is
-    there already, the run goes on from it, with the same draws as if it had never stopped. Mixed precision is
-    used where the device has bfloat16. Raises InputError for fewer slices than a batch of two, for findings where
-    no slice has them, and for the folder of another training.
+    there already, the run goes on from it, with the same draws as if it had never stopped and its losses in a CSV
+    of their own. Mixed precision is used where the device has bfloat16. Raises InputError for fewer slices than a
+    batch of two, for findings where no slice has them, and for the folder of another training.
     """
     batch_size = min(recipe.batch_size, len(slices))
     if batch_size < 2:
@@ -73,7 +73,7 @@ def fit(
             accelerator={"cuda": "gpu"}.get(chosen.type, chosen.type),
             devices=[chosen.index or 0] if chosen.type == "cuda" else 1,
             precision="bf16-mixed" if supports_bf16(chosen) else "32-true",
-            logger=CSVLogger(run_folder, name="", version="log"),
+            logger=CSVLogger(run_folder, name="log"),
             callbacks=[
                 ModelCheckpoint(
                     run_folder / "checkpoints",
