@@ -155,7 +155,7 @@ def resize(map_: torch.Tensor, shape: tuple[int, ...]) -> FloatSlice:
 def infection_probability(model: Model, image: torch.Tensor) -> torch.Tensor:
     """Probability of infection (N, 1, S, S) for grey slices (N, 1, S, S) in [0, 1]: the mean over four mirror images.
 
-    Cross-validated Dice at 0.5 was 0.02 better than that of the slice alone.
+    On ten held-out slices of COVID-SemiSeg, Dice at 0.5 was 0.02 better than from the slice alone.
     """
     probability = torch.zeros_like(image)
     for axes in ((), (-1,), (-2,), (-2, -1)):
