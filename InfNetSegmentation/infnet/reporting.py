@@ -85,7 +85,7 @@ class JsonReporter:
 
 
 class BarReporter:
-    """A progress bar and messages on standard error, the result's summary on standard output."""
+    """Progress bars (on a terminal) and messages on standard error, the result's summary on standard output."""
 
     def __init__(self, stop_file: Path | None = None) -> None:
         from rich.console import Console
@@ -99,6 +99,7 @@ class BarReporter:
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self._console,
+            disable=not self._console.is_terminal,  # a log file wants messages, not bars
         )
         self._tasks: dict[str, Any] = {}
 
@@ -116,7 +117,6 @@ class BarReporter:
         print(summary)
 
     def error(self, error: InfNetError) -> None:
-        self._bars.stop()
         print(f"infnet: {error}", file=sys.stderr)
 
     def __enter__(self) -> "BarReporter":
@@ -126,4 +126,5 @@ class BarReporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._bars.live.transient = error is not None  # an error stands alone, without the bar that it stopped
         self._bars.stop()

@@ -53,6 +53,13 @@ def events(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+def test_an_error_is_one_line(tmp_path, capsys):
+    assert segment(tmp_path / "nowhere.nrrd", "-o", tmp_path / "out.seg.nrrd") == 3
+    told = capsys.readouterr()
+    assert told.err == f"infnet: {tmp_path / 'nowhere.nrrd'}: no such file or folder.\n"
+    assert told.out == "" and list(tmp_path.iterdir()) == []
+
+
 def test_the_json_protocol_and_every_output(phantom, ct, models, tmp_path, capsys):
     output, table, probability = (tmp_path / name for name in ("out.nii.gz", "t.csv", "p.nrrd"))
     status = segment(
