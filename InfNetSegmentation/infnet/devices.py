@@ -36,3 +36,15 @@ def supports_bf16(device: torch.device) -> bool:
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
     return False
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The type that "auto", "bf16", "16" and "32" compute convolutions in on ``device``; None is float32 throughout.
+
+    "auto" is bfloat16 where that is faster. Raises DeviceError for "16" elsewhere than on CUDA.
+    """
+    if precision == "16" and device.type != "cuda":
+        raise DeviceError(f"Precision 16 is for CUDA, not for '{device}'; use --precision auto, 32 or bf16.")
+    if precision == "auto":
+        precision = "bf16" if supports_bf16(device) else "32"
+    return {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[precision]

@@ -45,11 +45,50 @@ class IntensityError(InputError):
     code = "intensity"
 
 
+class GeometryError(InputError):
+    """An image does not lie on the grid that it belongs to."""
+
+    code = "geometry"
+
+
+class InvalidStudyError(InputError):
+    """A folder is not a finished study."""
+
+    code = "invalid-study"
+
+
 class NoLungError(InputError):
     """No lung was found in the CT."""
 
     code = "no-lung"
     exit_status = 4
+
+
+class AtlasError(InputError):
+    """The lobe atlas cannot be fitted to the lungs."""
+
+    code = "atlas"
+
+
+class MissingPackageError(InfNetError):
+    """A Python package that only this command or option needs is not installed."""
+
+    code = "missing-package"
+    exit_status = 8
+
+
+class UnavailableWeightsError(InfNetError):
+    """The weights of another package cannot be downloaded."""
+
+    code = "unavailable-weights"
+    exit_status = 8
+
+
+class ToolError(InfNetError):
+    """Another program that was asked for failed."""
+
+    code = "tool"
+    exit_status = 8
 
 
 class UnknownModelError(InfNetError):

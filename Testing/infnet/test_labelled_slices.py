@@ -2,7 +2,21 @@
 
 import numpy as np
 import pytest
-from infnet.data.labelled_slices import find_images, read_grey, read_labelled_slices, read_labels
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from infnet.data.labelled_slices import (
+    LabelledSlice,
+    digest,
+    eight_bit,
+    find_images,
+    read_grey,
+    read_labelled_slices,
+    read_labels,
+    unit_range,
+    with_soft_truth,
+)
+from infnet.data.slice_dataset import SliceDataset
 from infnet.errors import InputError, InputNotFoundError, UnreadableImageError
 from PIL import Image
 
@@ -87,6 +101,55 @@ def test_images_of_more_than_8_bits_and_of_one_stem_are_refused(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "a.one.jpg")  # sorts between them
     with pytest.raises(InputError, match=r"a\.jpg and a\.png"):
         find_images(tmp_path)
+
+
+def test_the_mask_is_the_soft_truth_and_goes_where_the_image_goes():
+    random = np.random.default_rng(0)
+    image = np.kron(random.integers(40, 220, (8, 8)), np.ones((8, 8))).astype(np.uint8)
+    # The map is the image, so the two have to stay equal, but for window, blur and noise, which the mask has not.
+    pseudo_labelled = with_soft_truth(LabelledSlice("a", image, image), image)
+    plain = SliceDataset([pseudo_labelled], 64, augment=False)[0, 0]
+    assert torch.equal(plain.mask, plain.image) and torch.equal(plain.mask[0], torch.tensor(image) / 255)
+    for seed in range(10):
+        sample = SliceDataset([pseudo_labelled], 64)[0, seed]
+        assert np.corrcoef(sample.mask.flatten(), sample.image.flatten())[0, 1] > 0.9
+        inside = sample.mask[0] > 0.2  # not beside the turned image
+        assert ((sample.mask[0] >= 0.5) == (sample.labels == 1))[inside].float().mean() > 0.95
+
+
+def test_the_mask_of_labels_is_where_they_are_not_background(toy_slices):
+    dataset = SliceDataset(read_labelled_slices(toy_slices), 64)
+    for draw in ((0, 1), (1, 2), (2, 3)):
+        sample = dataset[draw]
+        assert sample.mask.dtype == torch.float32 and torch.equal(sample.mask[0], (sample.labels > 0).float())
+
+
+def test_the_digest_sees_everything_that_training_sees(toy_slices):
+    labelled = read_labelled_slices(toy_slices)
+    one = labelled[0]
+    image, labels = one.image.copy(), one.labels.copy()
+    image[0, 0] ^= 1
+    labels[0, 0] ^= 1
+    others = [
+        LabelledSlice("other", one.image, one.labels),
+        LabelledSlice(one.stem, image, one.labels),
+        LabelledSlice(one.stem, one.image, labels),
+        LabelledSlice(one.stem, one.image, one.labels, prior=labels),
+        LabelledSlice(one.stem, one.image, one.labels, soft=labels),
+    ]
+    digests = {digest([s]) for s in [one, *others]}
+    assert len(digests) == 6 and digest([one]) == digest(labelled[:1]) != digest(labelled[:2])
+
+
+@given(st.integers(0, 255))
+def test_eight_bits_and_back(value):
+    grey = np.array([[value]], np.uint8)
+    assert np.array_equal(eight_bit(unit_range(grey)), grey)
+
+
+def test_files_half_written_are_no_slices(toy_slices):
+    (toy_slices / "Imgs" / ".123-0.png").write_bytes(b"half")
+    assert len(read_labelled_slices(toy_slices)) == 6
 
 
 def test_covid_semiseg_reads_whole(covid_semiseg):

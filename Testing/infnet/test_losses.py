@@ -7,10 +7,13 @@ import pytest
 import torch
 from infnet.networks import InfNetMaps
 from infnet.training.losses import (
+    consolidation_loss,
     edges,
-    inf_net_loss,
+    gate_loss,
+    infection_loss,
     multi_class_loss,
     pixel_weights,
+    plain_loss,
     segmentation_loss,
     weighted_iou,
 )
@@ -64,14 +67,129 @@ def test_segmentation_loss_of_undecided_logits():
     assert segmentation_loss(torch.zeros_like(mask), mask).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_total_loss_sums_the_four_maps_and_the_edge():
+def test_total_loss_sums_the_maps_and_the_edge():
     mask = square()
     undecided = torch.zeros_like(mask)
-    total = inf_net_loss(InfNetMaps(*[undecided] * 5), mask)
-    torch.testing.assert_close(total, 4 * segmentation_loss(undecided, mask) + math.log(2))
+    maps = InfNetMaps(*[undecided] * 5)
+    torch.testing.assert_close(infection_loss(maps, mask), 4 * segmentation_loss(undecided, mask) + math.log(2))
     right = torch.where(mask > 0, 50.0, -50.0)
     edge = torch.where(edges(mask) > 0, 50.0, -50.0)
-    assert inf_net_loss(InfNetMaps(right, right, right, right, edge), mask) < 1e-3
+    for loss in ("paper", "paper-released-code", "modern"):
+        assert infection_loss(InfNetMaps(right, right, right, right, edge), mask, loss) < 1e-3
+    # A network with one map, such as U-Net, and one that refines to S2:
+    torch.testing.assert_close(infection_loss(InfNetMaps(undecided), mask), segmentation_loss(undecided, mask))
+    five = maps._replace(S2=right, Se=None)
+    torch.testing.assert_close(infection_loss(five, mask), 4 * segmentation_loss(undecided, mask), atol=1e-4, rtol=0)
+
+
+def test_the_modern_loss_is_the_papers_but_for_the_finest_map():
+    mask = square()
+    sg, s5, s4, s3 = (torch.randn_like(mask) for _ in range(4))
+    expected = segmentation_loss(sg, mask) + segmentation_loss(s5, mask) + segmentation_loss(s4, mask)
+    torch.testing.assert_close(
+        infection_loss(InfNetMaps(sg, s5, s4, s3), mask, "modern"), expected + plain_loss(s3, mask)
+    )
+
+
+def test_the_released_codes_bce_is_not_weighted():
+    mask = square()
+    logits = torch.randn_like(mask)
+    weights = pixel_weights(mask)
+    bce = functional.binary_cross_entropy_with_logits(logits, mask)
+    expected = bce + weighted_iou(torch.sigmoid(logits), mask, weights).mean()
+    torch.testing.assert_close(infection_loss(InfNetMaps(logits), mask, "paper-released-code"), expected)
+
+
+def test_plain_loss_counts_every_pixel_alike():
+    """Of a mask of 400 pixels, 100 missed and 100 found beside it, at p = 0.9 and 0.1, from the counts."""
+    mask = square()
+    found = mask.clone()
+    found[..., 20:25, 20:40], found[..., 40:45, 20:40] = 0, 1
+    logits = torch.where(found > 0, 1.0, -1.0) * math.log(9)
+    intersection = 300 * 0.9 + 100 * 0.1
+    union = 400 + 100 * 0.9 + (64 * 64 - 500) * 0.1
+    bce = -(200 * math.log(0.1) + (64 * 64 - 200) * math.log(0.9)) / 64**2
+    assert plain_loss(logits, mask).item() == pytest.approx(bce + 1 - (intersection + 1) / (union + 1), rel=1e-5)
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.3, 0.6, 0.9])
+def test_plain_loss_of_a_soft_truth_is_least_at_that_truth(probability):
+    mask = torch.full((1, 1, 32, 32), probability)
+    candidates = torch.arange(0.02, 1, 0.02)
+    losses = [plain_loss(torch.logit(torch.full_like(mask, c)), mask).item() for c in candidates]
+    assert candidates[int(np.argmin(losses))].item() == pytest.approx(probability, abs=0.011)
+
+
+@pytest.mark.parametrize("loss", [segmentation_loss, plain_loss])
+def test_the_loss_of_an_empty_truth_falls_with_what_is_found(loss):
+    """IoU and BCE together rise with the false finding, from nothing; with the +1 of eq. 4 the IoU stands at 1."""
+    empty = torch.zeros(1, 1, 100, 100)
+    values, slopes = [], []
+    for rows in (0, 1, 5, 20, 100):
+        logits = torch.full_like(empty, -20.0)
+        logits[..., :rows, :] = 2
+        logits.requires_grad_()
+        value = loss(logits, empty)
+        value.backward()
+        values.append(value.item())
+        slopes.append(logits.grad[..., : max(rows, 1), :].sum().item())
+    assert values[0] < 1e-6 and values == sorted(values)
+    assert all(slope > 0.01 for slope in slopes[1:])
+    half = torch.full_like(empty, -30.0)
+    half[..., :1, :] = 30  # a hundredth of the image, surely
+    assert loss(half, empty).item() - 30 / 100 == pytest.approx(0.5, abs=1e-3)
+
+
+def test_an_empty_image_in_a_batch_does_not_change_the_others_share():
+    """Every loss is a mean over images: that of a batch is the mean of those of its images."""
+    masks = torch.cat([square(), torch.zeros(1, 1, 64, 64), square(first=5, last=15), square()])
+    labels = masks[:, 0].long()
+    labels[0, 20:25, 20:25] = labels[3] = 2
+    logits, gates = torch.randn_like(masks), torch.randn(4)
+    maps = InfNetMaps(logits, Se=logits.flip(0), S3=logits.flip(-1))
+    classes = torch.randn(4, 3, 64, 64)
+    for whole, single in (
+        *(
+            (infection_loss(maps, masks, k), [infection_loss(maps.each(one(i)), masks[i : i + 1], k) for i in range(4)])
+            for k in ("paper", "paper-released-code", "modern")
+        ),
+        *(
+            (
+                multi_class_loss(classes, labels, k),
+                [multi_class_loss(one(i)(classes), labels[i : i + 1], k) for i in range(4)],
+            )
+            for k in ("paper", "paper-released-code", "modern")
+        ),
+        (gate_loss(gates, masks), [gate_loss(one(i)(gates), masks[i : i + 1]) for i in range(4)]),
+        (consolidation_loss(logits, labels), [consolidation_loss(one(i)(logits), labels[i : i + 1]) for i in range(4)]),
+    ):
+        torch.testing.assert_close(whole, torch.stack(single).mean())
+
+
+def one(index):
+    return lambda batch: batch[index : index + 1]
+
+
+def test_gate_loss_asks_whether_any_pixel_is_infected():
+    masks = torch.cat([square(), torch.zeros(1, 1, 64, 64), torch.full((1, 1, 64, 64), 0.4)])
+    masks[0] = 0
+    masks[0, 0, 3, 3] = 1
+    right = torch.tensor([50.0, -50.0, -50.0])
+    assert gate_loss(right, masks) < 1e-3
+    assert gate_loss(torch.zeros(3), masks).item() == pytest.approx(math.log(2))
+
+
+def test_consolidation_loss_looks_at_infected_pixels_alone_and_at_both_findings_alike():
+    labels = torch.zeros(2, 64, 64, dtype=torch.long)  # the second image is healthy
+    labels[0, 10:30, 10:30], labels[0, 10:14, 10:14] = 1, 2
+    right = torch.where(labels == 2, 50.0, -50.0)[:, None]
+    anywhere = torch.where(labels[:, None] > 0, right, torch.randn(2, 1, 64, 64) * 50)
+    assert consolidation_loss(right, labels) < 1e-3
+    torch.testing.assert_close(consolidation_loss(anywhere, labels), consolidation_loss(right, labels))
+    # Undecided: BCE ln 2; IoU of 16 of 400 pixels at 1/2 and of 384 of 400; half of it each, and half the images.
+    iou = (1 - (8 + 1) / (200 + 8 + 1) + 1 - (192 + 1) / (200 + 192 + 1)) / 2
+    undecided = consolidation_loss(torch.zeros(2, 1, 64, 64), labels)
+    assert undecided.item() == pytest.approx((math.log(2) + iou) / 2, rel=1e-5)
 
 
 def test_edges_are_where_the_gradient_is_not_zero():
@@ -97,5 +215,18 @@ def test_multi_class_loss_prefers_the_truth():
     labels[:, 4:20, 4:20], labels[:, 20:28, 20:28] = 1, 2
     truth = functional.one_hot(labels, 3).movedim(-1, 1) * 40.0
     swapped = truth[:, [0, 2, 1]]
-    assert multi_class_loss(truth, labels) < 1e-3
-    assert multi_class_loss(swapped, labels) > 1
+    for loss in ("modern", "paper"):
+        assert multi_class_loss(truth, labels, loss) < 1e-3
+        assert multi_class_loss(swapped, labels, loss) > 1
+
+
+def test_multi_class_losses_of_the_paper_and_of_its_code():
+    labels = torch.randint(0, 3, (2, 8, 8))
+    logits = torch.randn(2, 3, 8, 8)
+    z, y = logits.movedim(1, -1).reshape(-1, 3).numpy(), labels.reshape(-1).numpy()
+    log_softmax = z - np.log(np.exp(z).sum(1, keepdims=True))
+    entropy = -log_softmax[np.arange(len(y)), y].mean()
+    assert multi_class_loss(logits, labels, "paper").item() == pytest.approx(entropy, rel=1e-5)
+    sigmoid, truth = 1 / (1 + np.exp(-z)), np.eye(3)[y]
+    bce = -(truth * np.log(sigmoid) + (1 - truth) * np.log(1 - sigmoid)).mean()
+    assert multi_class_loss(logits, labels, "paper-released-code").item() == pytest.approx(bce, rel=1e-5)

@@ -33,11 +33,21 @@ class DarkIsConsolidation(torch.nn.Module):
         return torch.cat([image[:, :1], image[:, :1], prior[:, :1] + 0.01], 1) * 1000
 
 
-def predictor(network, batch_size=4):
+class GatedEcho(Echo):
+    """With a gate, which is the largest grey value, and the head of the findings: what is bright is consolidation."""
+
+    def forward(self, x):
+        maps = super().forward(x)
+        return maps._replace(consolidation=torch.where(maps.Sg > 0, 9.0, -9.0), gate=maps.Sg.amax((1, 2, 3)))
+
+
+def predictor(network, batch_size=4, alone=False, precision="32", **card):
     description = {"summary": "", "network": {}, "input_size": 64, "licence": ""}
-    infection = Model(ModelCard("echo", "infection", **description), network)
-    findings = Model(ModelCard("dark", "findings", **description), DarkIsConsolidation())
-    return SlicePredictor(infection, findings, "cpu", batch_size)
+    if alone:
+        description["network"] = {"name": "echo", "options": {"consolidation_head": True}}
+    infection = Model(ModelCard("echo", "infection", **description, **card), network)
+    findings = None if alone else Model(ModelCard("dark", "findings", **description), DarkIsConsolidation())
+    return SlicePredictor(infection, findings, "cpu", batch_size, precision)
 
 
 def test_predictions_come_in_order_and_in_the_slices_sizes():
@@ -85,6 +95,76 @@ def test_labels_are_findings_within_the_infection():
     )
     assert prediction.labels(0.5).tolist() == [[0, 1, 2, 0]]
     assert prediction.labels(0.95).tolist() == [[0, 0, 0, 0]]
+
+
+def two_halves(bright):
+    slice_ = np.full((64, 64), 0.1, np.float32)
+    slice_[:, :20] = bright
+    return slice_
+
+
+def test_one_model_can_tell_the_findings_by_itself():
+    (prediction,) = predictor(GatedEcho(), alone=True)([two_halves(0.8)])
+    assert prediction.labels(0.5)[:, :18].min() == 2 and prediction.labels(0.5)[:, 22:].max() == 0
+    assert predictor(GatedEcho(), alone=True).provenance["findings_model"] == "echo"
+    echo = predictor(GatedEcho())._infection
+    with pytest.raises(InvalidModelError, match="does not tell the findings apart"):
+        SlicePredictor(echo, None, "cpu")
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_gate_is_told_and_empties_slices_below_the_models_threshold(alone):
+    slices = [two_halves(bright) for bright in (0.3, 0.8, 0.4, 0.7)]
+    told = list(predictor(GatedEcho(), alone=alone)(slices))
+    assert [round(p.gate, 2) for p in told] == [0.3, 0.8, 0.4, 0.7]
+    assert all(p.infection.max() > 0.2 for p in told), "by itself the gate changes nothing"
+    gated = predictor(GatedEcho(), alone=alone, gate_threshold=0.5)
+    asked = []
+    if not alone:
+        gated._findings.network.register_forward_pre_hook(lambda _, inputs: asked.append(len(inputs[0])))
+    emptied = list(gated(slices))
+    assert [p.gate for p in emptied] == [p.gate for p in told]
+    for p, before, is_kept in zip(emptied, told, (False, True, False, True), strict=True):
+        assert np.array_equal(p.infection, before.infection * is_kept)
+        assert np.array_equal(p.consolidation, before.consolidation * is_kept)
+    assert asked == ([] if alone else [2]), "the multi-class network sees the two that passed"
+    assert not any(p.infection.any() or p.consolidation.any() for p in gated([slices[0], slices[2]]))
+    assert next(predictor(Echo())(slices)).gate is None
+
+
+def test_a_temperature_divides_the_logits():
+    (prediction,) = predictor(Echo(), temperature=2.0)([np.full((64, 64), 0.8, np.float32)])
+    expected = 1 / (1 + np.exp(-np.log(0.8 / 0.2) / 2))
+    np.testing.assert_allclose(prediction.infection, expected, atol=1e-4)
+
+
+def test_precision_is_that_of_the_networks_arithmetic():
+    class Convolution(Echo):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 1, 1)
+
+        def forward(self, x):
+            logits = self.layer(x)
+            self.dtype = logits.dtype
+            return InfNetMaps(logits)
+
+    network = Convolution()
+    answers = {}
+    for precision, dtype in (("32", torch.float32), ("bf16", torch.bfloat16)):
+        asked = predictor(network, precision=precision)
+        (answers[precision],) = asked([two_halves(0.8)])
+        assert network.dtype == dtype
+        assert asked.provenance["precision"] == str(dtype).removeprefix("torch.")
+    assert answers["bf16"].infection.dtype == np.float32
+    np.testing.assert_allclose(answers["bf16"].infection, answers["32"].infection, atol=0.02)
+    with pytest.raises(DeviceError, match="Precision 16"):
+        predictor(network, precision="16")
+
+
+def test_provenance_tells_how_the_models_were_asked():
+    provenance = predictor(GatedEcho(), gate_threshold=0.25).provenance
+    assert provenance["mirror_images"] == 4 and provenance["gate_threshold"] == 0.25
 
 
 def test_models_of_the_wrong_task_are_refused():

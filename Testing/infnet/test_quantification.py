@@ -1,24 +1,37 @@
-"""Volumes against counted voxels."""
+"""Measurements against counted voxels and against SimpleITK's statistics."""
 
 import csv
+import itertools
+import json
+import math
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from infnet.anatomy.lobes import Lobes
+from infnet.anatomy.regions import LOBES, ZONES
 from infnet.errors import OutputError
-from infnet.quantification.volumes import quantify, write_table
+from infnet.quantification.measurements import Row, measure, severity_score, write_table
 from phantoms import oblique_direction
 
+LOBE_NAMES = [lobe.name for lobe in LOBES]
+LUNG_ROWS = ["right lung", "left lung", "total"]
+ML = [key for key in Row.__annotations__ if key.endswith("_ml")]
+COMPARTMENTS = ("hyperinflated", "well_aerated", "poorly_aerated", "non_aerated")
 
-def images(labels, lungs, spacing, direction=None):
-    made = []
-    for array in (labels, lungs):
-        image = sitk.GetImageFromArray(array.astype(np.uint8))
-        image.SetSpacing(spacing)
-        if direction is not None:
-            image.SetDirection(np.ravel(direction).tolist())
-        made.append(image)
-    return made
+
+def on_grid(array, spacing=(1.0, 1.0, 1.0), direction=None):
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(spacing)
+    if direction is not None:
+        image.SetDirection(np.ravel(direction).tolist())
+    return image
+
+
+def labels(array, *geometry):
+    return on_grid(np.asarray(array).astype(np.uint8), *geometry)
 
 
 @pytest.fixture
@@ -27,17 +40,29 @@ def blocks():
     lungs = np.zeros((10, 10, 20))
     lungs[:, :, :10] = 1
     lungs[:, :6, 10:] = 2
-    labels = np.zeros_like(lungs)
-    labels[0, :, :10] = 1
-    labels[1, 0, :10] = 2
-    labels[:5, :6, 10:] = 2
-    labels[9, 9, 15:] = 1  # in no lung
-    return labels, lungs
+    findings = np.zeros_like(lungs)
+    findings[0, :, :10] = 1
+    findings[1, 0, :10] = 2
+    findings[:5, :6, 10:] = 2
+    findings[9, 9, 15:] = 1  # in no lung
+    return findings, lungs
+
+
+def measured(findings, lungs, *geometry, hu=None, lobes=None):
+    ct = np.full(np.shape(lungs), -800, np.int16) if hu is None else hu
+    return measure(
+        on_grid(ct, *geometry), labels(findings, *geometry), labels(lungs, *geometry),
+        None if lobes is None else Lobes(labels(lobes, *geometry), "test", False),
+    )  # fmt: skip
+
+
+def by_region(measurements):
+    return {row["region"]: row for row in measurements.rows}
 
 
 def test_millilitres_and_percent_of_counted_voxels(blocks):
-    right, left, total = quantify(*images(*blocks, (2.0, 2.0, 2.5)))  # 10 mm³ a voxel, which is 0.01 mL
-    assert [row["region"] for row in (right, left, total)] == ["right lung", "left lung", "total"]
+    right, left, total = measured(*blocks, (2.0, 2.0, 2.5)).rows  # 10 mm³ a voxel, which is 0.01 mL
+    assert [row["region"] for row in (right, left, total)] == LUNG_ROWS
     expected = {
         "volume_ml": (10, 6, 16),
         "ggo_ml": (1, 0, 1),
@@ -46,6 +71,7 @@ def test_millilitres_and_percent_of_counted_voxels(blocks):
         "ggo_percent": (10, 0, 6.25),
         "consolidation_percent": (1, 50, 19.375),
         "infection_percent": (11, 50, 25.625),
+        "well_aerated_percent": (100, 100, 100),
     }
     for key, values in expected.items():
         assert (right[key], left[key], total[key]) == pytest.approx(values, rel=1e-6), key
@@ -56,56 +82,206 @@ def test_a_sheared_voxel_is_smaller_than_its_spacing_says(blocks):
     direction = oblique_direction((10, 20, 30), (2, 0, 1), (1, -1, 1), shear=0.75)
     factor = abs(np.linalg.det(direction))
     assert factor == pytest.approx(0.8)
-    assert quantify(*images(*blocks, spacing, direction))[2]["volume_ml"] == pytest.approx(16 * 0.8, rel=1e-6)
+    assert measured(*blocks, spacing, direction).rows[2]["volume_ml"] == pytest.approx(16 * 0.8, rel=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_rows_and_findings_add_up_exactly(seed):
-    random = np.random.default_rng(seed)
-    labels, lungs = random.integers(0, 3, (2, 9, 31, 37))
-    right, left, total = quantify(*images(labels, lungs, tuple(random.uniform(0.3, 7, 3))))
-    for key in ("volume_ml", "ggo_ml", "consolidation_ml", "infection_ml"):
-        assert right[key] + left[key] == total[key]
-    for row in (right, left, total):
+def test_density_and_compartments_of_counted_voxels():
+    hu = np.array([-1000, -901, -900, -501, -500, -101, -100, 300], np.int16).reshape(2, 2, 2)
+    findings = np.array([0, 0, 0, 1, 1, 1, 2, 2]).reshape(2, 2, 2)
+    total = measured(findings, np.ones((2, 2, 2)), (10.0, 10.0, 10.0), hu=hu).rows[-1]
+    # A bound belongs to the denser compartment.
+    assert [total[f"{name}_ml"] for name in COMPARTMENTS] == [2, 2, 2, 2]
+    assert total["volume_mean_hu"] == hu.mean() and total["volume_sd_hu"] == pytest.approx(hu.std(ddof=1))
+    assert total["ggo_mean_hu"] == pytest.approx(-1102 / 3)
+    assert total["ggo_sd_hu"] == pytest.approx(np.std([-501, -500, -101], ddof=1))
+    assert total["consolidation_mean_hu"] == 100 and total["consolidation_sd_hu"] == pytest.approx(
+        np.std([-100, 300], ddof=1)
+    )
+    assert total["infection_mean_hu"] == pytest.approx(np.mean([-501, -500, -101, -100, 300]))
+
+
+def test_a_single_voxel_has_no_spread_and_none_no_mean():
+    lungs, findings = np.ones((2, 2, 2)), np.zeros((2, 2, 2))
+    findings[0, 0, 0] = 1
+    total = measured(findings, lungs).rows[-1]
+    assert total["ggo_mean_hu"] == -800 and total["ggo_sd_hu"] is None
+    assert total["consolidation_mean_hu"] is None and total["consolidation_sd_hu"] is None
+    assert total["consolidation_percent"] == 0
+
+
+@pytest.mark.parametrize(
+    ("percent", "score"),
+    [(0, 0), (1e-9, 1), (4.999, 1), (5, 2), (25, 2), (25.001, 3), (49.999, 3), (50, 4), (75, 4), (75.001, 5), (100, 5)],
+)
+def test_the_severity_score_s_bounds(percent, score):
+    assert severity_score(percent) == score
+
+
+def test_the_severity_score_is_the_sum_over_the_lobes():
+    lobes = np.repeat(np.arange(1, 6), 100).reshape(5, 10, 10)
+    findings = np.zeros_like(lobes)
+    for lobe, voxels in enumerate((0, 4, 5, 26, 76)):
+        findings[lobe].flat[:voxels] = 1 + lobe % 2
+    measurements = measured(findings, np.where(lobes < 4, 1, 2), lobes=lobes)
+    assert [row["severity"] for row in measurements.rows] == [0, 1, 2, 3, 5, None, None, None, None]
+    assert measurements.severity == 11
+    assert [row["region"] for row in measurements.rows] == [*LOBE_NAMES, "outside every lobe", *LUNG_ROWS]
+
+
+def test_without_one_of_the_lobes_there_is_no_total_score_and_a_warning_says_so():
+    lobes = np.repeat([1, 3, 4, 5], 25).reshape(4, 5, 5)
+    measurements = measured(np.zeros_like(lobes), np.where(lobes < 4, 1, 2), lobes=lobes)
+    assert measurements.severity is None
+    assert by_region(measurements)["right middle lobe"]["severity"] is None
+    assert any("right middle lobe" in warning for warning in measurements.warnings)
+
+
+def test_zones_have_rows_and_no_score():
+    zones = np.repeat(np.arange(1, 7), 20).reshape(6, 4, 5)
+    image = Lobes(labels(zones), "zones", True, ["as zones"], ZONES)
+    ct = on_grid(np.full(zones.shape, -700, np.int16))
+    measurements = measure(ct, labels(zones > 0), labels(np.where(zones < 4, 1, 2)), image)
+    assert [row["region"] for row in measurements.rows[:6]] == [zone.name for zone in ZONES]
+    assert measurements.severity is None and {row["severity"] for row in measurements.rows} == {None}
+    assert measurements.sources == {"lobes": "zones", "lobes_approximate": True}
+    assert measurements.warnings[0] == "as zones"
+    json.dumps(measurements.as_dict(), allow_nan=False)
+
+
+def test_findings_and_lobes_that_the_masks_lack_are_told_of():
+    lungs = np.zeros((6, 8, 8))
+    lungs[1:5, 1:7, 1:7] = 1
+    findings = np.zeros_like(lungs)
+    findings[2, 1:7, 1:7] = 1
+    findings[:, 0] = 2
+    lobes = np.where(np.arange(8) < 5, lungs, 0)
+    warnings = measured(findings, lungs, lobes=lobes).warnings
+    assert sum("outside the lung mask" in warning for warning in warnings) == 1
+    assert sum("outside every lobe" in warning for warning in warnings) == 1
+    findings[:, 0] = 0
+    lungs[:, 1:7, 5:] = 0
+    warnings = measured(findings * (lungs > 0), lungs, lobes=lobes).warnings
+    assert not any("outside" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("index", "word"),
+    [
+        (np.s_[0], "lower end"), (np.s_[-1], "upper end"), (np.s_[:, 0], "front"),
+        (np.s_[:, -1], "back"), (np.s_[:, :, 0], "right"), (np.s_[:, :, -1], "left"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("flipped", [False, True])
+def test_lungs_that_the_scan_cuts_off_are_told_of(index, word, flipped):
+    lungs = np.zeros((9, 10, 11))
+    lungs[2:-2, 2:-2, 2:-2] = 1
+    direction = np.diag([1, 1, -1.0]) if flipped else np.eye(3)
+    assert measured(lungs * 0, lungs, (1.0, 1.0, 1.0), direction).warnings == []
+    lungs[index] = 1
+    if flipped and word.endswith("end"):
+        word = {"lower end": "upper end", "upper end": "lower end"}[word]
+    warnings = measured(lungs * 0, lungs, (1.0, 1.0, 1.0), direction).warnings
+    assert any(f"at the {word}:" in warning for warning in warnings)
+
+
+def test_no_lung_is_told_of():
+    measurements = measured(np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), lobes=np.zeros((3, 3, 3)))
+    assert any("no lung" in warning for warning in measurements.warnings)
+    assert all(row["volume_ml"] == 0 and row["infection_percent"] is None for row in measurements.rows)
+
+
+def test_images_of_other_sizes_are_refused():
+    with pytest.raises(ValueError, match="different sizes"):
+        measure(on_grid(np.zeros((3, 3, 3), np.int16)), labels(np.zeros((3, 3, 4))), labels(np.zeros((3, 3, 3))), None)
+
+
+@st.composite
+def studies(draw):
+    """Random labels, HU (whole or fractional) and geometry; some labels may be absent, and a lobe in either lung."""
+    shape = draw(st.tuples(*[st.integers(1, 9)] * 3).filter(lambda shape: math.prod(shape) > 1))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kinds = {"findings": 2, "lungs": 2, "lobes": 5}
+    arrays = {}
+    for name, highest in kinds.items():
+        allowed = draw(st.lists(st.integers(0, highest), min_size=1, max_size=highest + 1, unique=True))
+        arrays[name] = random.choice(allowed, shape)
+    hu = random.integers(-1024, 3000, shape).astype(np.int16)
+    if draw(st.booleans()):
+        hu = hu + random.random(shape).astype(np.float32)
+    spacing = draw(st.tuples(*[st.floats(0.2, 9)] * 3))
+    direction = oblique_direction(
+        draw(st.tuples(*[st.floats(-40, 40)] * 3)),
+        draw(st.permutations(range(3))),
+        draw(st.tuples(*[st.sampled_from([-1, 1])] * 3)),
+        draw(st.floats(-0.5, 0.5)),
+    )
+    return hu, arrays, spacing, direction
+
+
+@settings(max_examples=50, deadline=None)
+@given(studies())
+def test_columns_add_up_exactly(study):
+    hu, arrays, spacing, direction = study
+    rows = by_region(measured(arrays["findings"], arrays["lungs"], spacing, direction, hu=hu, lobes=arrays["lobes"]))
+    for key in ML:
+        assert sum(rows[name][key] for name in LOBE_NAMES) + rows["outside every lobe"][key] == rows["total"][key]
+        assert rows["right lung"][key] + rows["left lung"][key] == rows["total"][key]
+    for row in rows.values():
         assert row["ggo_ml"] + row["consolidation_ml"] == row["infection_ml"]
+        assert sum(row[f"{name}_ml"] for name in COMPARTMENTS) == row["volume_ml"]
+        for key in (key for key in row if key.endswith("_percent")):
+            assert row[key] is None if row["volume_ml"] == 0 else 0 <= row[key] <= 100
 
 
-@pytest.mark.parametrize("absent", [{1}, {2}, {1, 2}])
-@pytest.mark.parametrize("seed", range(5))
-def test_a_region_without_lung_has_no_percent_and_the_rows_still_add_up(absent, seed):
-    random = np.random.default_rng(seed)
-    labels, lungs = random.integers(0, 3, (2, 5, 11, 13))
-    lungs[np.isin(lungs, list(absent))] = 0
-    right, left, total = rows = quantify(*images(labels, lungs, tuple(random.uniform(0.3, 7, 3))))
-    for row, empty in zip(rows, (1 in absent, 2 in absent, absent == {1, 2}), strict=True):
-        assert (row["volume_ml"] == 0) == empty
-        for key in ("ggo_percent", "consolidation_percent", "infection_percent"):
-            assert (row[key] is None) == empty
-            assert empty or 0 < row[key] < 100
-    for key in ("volume_ml", "ggo_ml", "consolidation_ml", "infection_ml"):
-        assert right[key] + left[key] == total[key]
-
-
-def test_no_percent_is_an_empty_cell(tmp_path):
-    rows = quantify(*images(np.ones((2, 2, 2)), np.ones((2, 2, 2)), (10.0, 10.0, 10.0)))
-    write_table(rows, "case", tmp_path / "t.csv")
-    lines = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[1:] == [
-        "case,right lung,8.0,8.0,0.0,8.0,100.0,0.0,100.0",
-        "case,left lung,0.0,0.0,0.0,0.0,,,",
-        "case,total,8.0,8.0,0.0,8.0,100.0,0.0,100.0",
+@settings(max_examples=25, deadline=None)
+@given(studies())
+def test_the_table_agrees_with_simpleitk_s_label_filters(study):
+    hu, arrays, spacing, direction = study
+    rows = by_region(measured(arrays["findings"], arrays["lungs"], spacing, direction, hu=hu, lobes=arrays["lobes"]))
+    lungs, findings, lobes = (arrays[name] for name in ("lungs", "findings", "lobes"))
+    inside = lungs > 0
+    groups = [
+        (np.where(inside, lobes + 1, 0), ["outside every lobe", *LOBE_NAMES]),
+        (lungs, ["right lung", "left lung"]),
+        (inside, ["total"]),
     ]
+    parts = {"volume": findings >= 0, "ggo": findings == 1, "consolidation": findings == 2, "infection": findings > 0}
+    ct = on_grid(hu, spacing, direction)
+    for (regions, names), (part, what) in itertools.product(groups, parts.items()):
+        mask = labels(regions * what, spacing, direction)
+        values, shape = sitk.LabelStatisticsImageFilter(), sitk.LabelShapeStatisticsImageFilter()
+        values.Execute(ct, mask)
+        shape.Execute(mask)
+        for label, name in enumerate(names, start=1):
+            row = rows[name]
+            if not values.HasLabel(label):
+                assert row[f"{part}_ml"] == 0 and row[f"{part}_mean_hu"] is None
+                continue
+            assert row[f"{part}_mean_hu"] == pytest.approx(values.GetMean(label), abs=1e-6)
+            if values.GetCount(label) > 1:
+                assert row[f"{part}_sd_hu"] == pytest.approx(values.GetSigma(label), abs=1e-4)
+            # SimpleITK multiplies the spacing; a sheared voxel is smaller by the direction's determinant.
+            ml = shape.GetPhysicalSize(label) / 1000 * abs(np.linalg.det(direction))
+            assert row[f"{part}_ml"] == pytest.approx(ml, rel=1e-6)
+
+
+def test_slabs_add_up_to_the_whole(blocks, monkeypatch):
+    whole = measured(*blocks, lobes=blocks[1]).rows
+    monkeypatch.setattr("infnet.quantification.measurements._SLAB_VOXELS", 7)
+    assert measured(*blocks, lobes=blocks[1]).rows == whole
 
 
 def test_the_table_as_csv_says_the_same(blocks, tmp_path):
-    rows = quantify(*images(*blocks, (0.7, 0.7, 1.3)))
+    rows = measured(*blocks, (0.7, 0.7, 1.3), lobes=blocks[1]).rows
     write_table(rows, "müller, “first”.nrrd", tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
         read = list(csv.DictReader(file))
     assert list(read[0]) == ["case", *rows[0]]
     for row, line in zip(rows, read, strict=True):
         assert line.pop("case") == "müller, “first”.nrrd" and line.pop("region") == row["region"]
-        assert {key: float(value) for key, value in line.items()} == {k: v for k, v in row.items() if k != "region"}
+        assert {key: float(value) if value else None for key, value in line.items()} == {
+            key: value for key, value in row.items() if key != "region"
+        }
 
 
 def test_the_table_needs_a_folder(tmp_path):

@@ -45,8 +45,8 @@ def models(monkeypatch):
     return asked
 
 
-def segment(*arguments):
-    return cli.main(["segment", *map(str, arguments)])
+def segment(*arguments, lobes="none"):
+    return cli.main(["segment", *map(str, arguments), "--lobe-source", lobes])
 
 
 def events(capsys):
@@ -64,15 +64,15 @@ def test_the_json_protocol_and_every_output(phantom, ct, models, tmp_path, capsy
     output, table, probability = (tmp_path / name for name in ("out.nii.gz", "t.csv", "p.nrrd"))
     status = segment(
         ct, "-o", output, "--table", table, "--probability", probability, "--progress", "json",
-        "--model", "a", "--labels-model", "b", "--device", "cpu",
+        "--model", "a", "--labels-model", "b", "--device", "cpu", lobes="zones",
     )  # fmt: skip
     assert status == 0 and models == [("a", "b", "cpu")]
     *progress, result = events(capsys)
     stages = [event["stage"] for event in progress if event["event"] == "progress"]
-    assert list(dict.fromkeys(stages)) == ["read", "lungs", "infection", "write"]
+    assert list(dict.fromkeys(stages)) == ["read", "lungs", "infection", "lobes", "write"]
     warnings = [event["text"] for event in progress if event["event"] == "message"]
     assert result["event"] == "result" and result["output"] == str(output)
-    assert set(result["seconds"]) == {"read", "models", "lungs", "network", "write"}
+    assert set(result["seconds"]) == {"read", "models", "lungs", "network", "lobes", "quantification", "write"}
     assert result["peak_memory_mb"] > 10
     assert result["provenance"].items() >= PROVENANCE.items()
     assert result["provenance"].items() >= {"smallest_crop": LOOK.smallest_crop, "transposed": True}.items()
@@ -87,14 +87,15 @@ def test_the_json_protocol_and_every_output(phantom, ct, models, tmp_path, capsy
     assert np.array_equal(voxels(labels) > 0, voxels(sitk.ReadImage(probability)) >= 0.5)
 
     voxel_ml = np.prod(phantom.ct.GetSpacing()) / 1000
-    right, left, total = result["table"]
+    *_, outside, right, left, total = result["table"]
+    assert outside["region"] == "outside every lobe"
     assert right["ggo_ml"] == pytest.approx(np.count_nonzero(truth == 1) * voxel_ml, rel=0.01)
     assert left["consolidation_ml"] == pytest.approx(np.count_nonzero(truth == 2) * voxel_ml, rel=0.05)
     assert left["ggo_ml"] == right["consolidation_ml"] == 0
     assert total["volume_ml"] == pytest.approx(np.count_nonzero(voxels(phantom.lungs)) * voxel_ml, rel=0.03)
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["case"] for row in rows] == [ct.name] * 3
+    assert {row["case"] for row in rows} == {ct.name}
     assert [float(row["infection_ml"]) for row in rows] == [row["infection_ml"] for row in result["table"]]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.nii.gz", "p.nrrd", "t.csv"]
 

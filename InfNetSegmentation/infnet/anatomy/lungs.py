@@ -75,9 +75,10 @@ def segment_lungs(ct: sitk.Image, progress: Progress = silent) -> sitk.Image:
 
 def lung_warnings(lungs: sitk.Image) -> list[str]:
     """What a lung mask as of `segment_lungs` may lack: a lung without air is not seen. One sentence or none."""
-    sizes = np.bincount(sitk.GetArrayViewFromImage(lungs).ravel(), minlength=3)
+    mask = sitk.GetArrayViewFromImage(lungs)
+    sizes = {side: np.count_nonzero(mask == side) for side in (RIGHT, LEFT)}
     large, small = (RIGHT, LEFT) if sizes[RIGHT] >= sizes[LEFT] else (LEFT, RIGHT)
-    share = sizes[small] / sizes[large]
+    share = sizes[small] / sizes[large] if sizes[large] else 1.0
     advice = f"do not rely on the rows of the {_NAMES[small]} lung and of the total."
     if share == 0:
         return [
@@ -137,12 +138,22 @@ def _air_inside_body(hu: HU, spacing: Spacing) -> Mask:
     # A lung in a tightly cropped CT touches the border too: what tells it from outside air is its density.
     at_border = np.union1d(components[:, [0, -1], :], components[:, :, [0, -1]])
     outside[at_border] = _means(hu, components)[at_border] < _GAS_BELOW_HU
+    # Where clothes or a blanket lie in outside air, it is as dense as a lung, but not between two parts of the body.
+    enclosed = _between(body, axis=1) | _between(body, axis=2)
+    outside |= np.bincount(components.ravel(), enclosed.ravel()) < 0.5 * np.bincount(components.ravel())
 
     # Where only a thin wall parts stomach and lung, they are one component.
     gas = ndimage.uniform_filter(hu, (1, 3, 3)) < _POCKET_BELOW_HU
     pockets = _morphology(sitk.BinaryErode, gas, spacing, (_POCKET_MM,) * 3)
     pockets = _morphology(sitk.BinaryDilate, pockets, spacing, (_POCKET_MM + _BOWEL_WALL_MM,) * 3)
     return np.asarray(air & ~outside[components] & hulls & ~pockets)
+
+
+def _between(body: Mask, axis: int) -> Mask:
+    """Voxels with a part of the body on both sides along an axis."""
+    return np.asarray(
+        np.logical_or.accumulate(body, axis) & np.flip(np.logical_or.accumulate(np.flip(body, axis), axis), axis)
+    )
 
 
 def _airways(hu: HU, air: Mask, spacing: Spacing) -> Mask:

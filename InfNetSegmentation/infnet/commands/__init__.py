@@ -8,7 +8,25 @@ import argparse
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-from infnet.commands import cross_validate, models, predict, segment, train
+from infnet.commands import (
+    compare,
+    convert_checkpoint,
+    cross_validate,
+    dicom,
+    evaluate,
+    evaluate_table,
+    lobes,
+    lungs,
+    models,
+    networks,
+    predict,
+    prepare,
+    quantify,
+    report,
+    segment,
+    semi_supervised,
+    train,
+)
 from infnet.reporting import Reporter
 
 
@@ -22,4 +40,25 @@ class Command(Protocol):
 
 def all_commands() -> Sequence[Command]:
     """Every command, in the order of the help text."""
-    return cast(Sequence[Command], (segment, predict, train, cross_validate, models))
+    return cast(
+        Sequence[Command],
+        (
+            segment,
+            lungs,
+            lobes,
+            quantify,
+            compare,
+            report,
+            dicom,
+            predict,
+            prepare,
+            train,
+            cross_validate,
+            semi_supervised,
+            evaluate,
+            evaluate_table,
+            models,
+            networks,
+            convert_checkpoint,
+        ),
+    )

@@ -9,18 +9,30 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels-model", help="multi-class model: name or path")
     parser.add_argument(
         "--threshold",
-        type=_probability,
+        type=probability,
         metavar="P",
         help="probability from which a pixel counts as infected; default: the model's",
     )
     add_device_argument(parser)
 
 
-def add_device_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps; default %(default)s")
+def add_device_argument(parser: argparse.ArgumentParser, *spellings: str) -> None:
+    """``--device``, and other ``spellings`` of it."""
+    parser.add_argument(
+        "--device", *spellings, default="auto", help="auto, cpu, cuda, cuda:N or mps; default %(default)s"
+    )
 
 
-def _probability(text: str) -> float:
+def add_precision_argument(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "32", "bf16", "16"],
+        default=default,
+        help="of the networks' arithmetic; auto: bf16 where that is faster; default %(default)s",
+    )
+
+
+def probability(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")

@@ -1,9 +1,10 @@
 """``infnet cross-validate``: how good a recipe is on slices it has not seen."""
 
 import argparse
+import os
 from pathlib import Path
 
-from infnet.commands.train import add_recipe_arguments, recipe_from
+from infnet.commands.train import add_recipe_arguments, read_extra, recipe_from
 from infnet.errors import InputError
 from infnet.reporting import Reporter
 
@@ -19,17 +20,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.data.labelled_slices import read_labelled_slices
+    from infnet.weights.cards import find_card
 
-    slices = read_labelled_slices(options.data, options.priors)  # before the slow imports: it may be refused
-
-    from infnet.training.cross_validation import run_fold, summarise
-
-    recipe = recipe_from(options)
+    # Before the slow imports: all of these may be refused.
+    slices = read_labelled_slices(options.data, options.priors)
+    extra = read_extra(options)
+    if options.initial:
+        find_card(options.initial)
     if not 2 <= options.folds <= len(slices) or not 0 <= (options.only_fold or 0) < options.folds:
         raise InputError(f"Fold {options.only_fold} of {options.folds} for {len(slices)} slices: there is none.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("Several processes cannot share a fold; give each a fold of its own (--only-fold).")
+
+    from infnet.training.cross_validation import run_fold, summarise
+    from infnet.weights.store import load_model
+
+    recipe = recipe_from(options)
+    initial = load_model(options.initial) if options.initial else None
     chosen = range(options.folds) if options.only_fold is None else [options.only_fold]
     for index in chosen:
-        run_fold(slices, recipe, options.folds, index, options.output, options.device, reporter.progress)
+        run_fold(
+            slices,
+            recipe,
+            options.folds,
+            index,
+            options.output,
+            options.device,
+            reporter.progress,
+            extra,
+            initial,
+            options.precision,
+        )
     if options.only_fold is not None:
         reporter.result({"output": str(options.output)}, f"Fold {options.only_fold}: {options.output}")
         return

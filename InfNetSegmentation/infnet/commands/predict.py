@@ -4,7 +4,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from infnet.commands.arguments import add_model_arguments
+from infnet.commands.arguments import add_model_arguments, add_precision_argument
 from infnet.reporting import Reporter
 
 NAME = "predict"
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="gets infection/STEM.png (probability as 0..255) and labels/STEM.png (1 GGO, 2 consolidation)",
     )
     add_model_arguments(parser)
+    add_precision_argument(parser, "32")
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
@@ -33,8 +34,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.inference.predictor import SlicePredictor
 
     paths = find_images(options.slices)
-    predictor = SlicePredictor.from_models(options.model, options.labels_model, options.device)
+    predictor = SlicePredictor.from_models(options.model, options.labels_model, options.device, options.precision)
     threshold = predictor.threshold if options.threshold is None else options.threshold
+    gates = {}
     is_new = not options.output.exists()
     try:
         options.output.mkdir(parents=True, exist_ok=True)
@@ -50,6 +52,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
                 }
                 for name, picture in pictures.items():
                     Image.fromarray(picture).save(Path(aside) / name / f"{path.stem}.png")
+                if prediction.gate is not None:
+                    gates[path.stem] = round(prediction.gate, 4)
                 reporter.progress("slices", done, len(paths))
             for finished in sorted(Path(aside).glob("*/*.png")):
                 folder = options.output / finished.parent.name
@@ -61,6 +65,6 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         if is_new and options.output.is_dir() and not any(options.output.iterdir()):
             options.output.rmdir()
     reporter.result(
-        {"output": str(options.output), "images": len(paths), "provenance": predictor.provenance},
+        {"output": str(options.output), "images": len(paths), "gates": gates, "provenance": predictor.provenance},
         f"{len(paths)} images: {options.output}",
     )

@@ -1,121 +1,168 @@
-"""``infnet segment``: ground-glass opacity and consolidation in a chest CT."""
+"""``infnet segment``: ground-glass opacity and consolidation in a chest CT, or in those of many cases."""
 
 import argparse
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infnet.commands.arguments import add_model_arguments
-from infnet.errors import NoLungError, OutputError
+from infnet.commands.tables import table_lines
+from infnet.errors import InputError, OutputError
 from infnet.reporting import Reporter
 
 if TYPE_CHECKING:
-    from infnet.quantification.volumes import Row
+    from infnet.inference.case import Settings
+    from infnet.quantification.study import Study
 
 NAME = "segment"
 HELP = "Segment ground-glass opacity and consolidation in a chest CT."
+_LOBE_SOURCES = ("auto", "atlas", "lungmask", "totalsegmentator", "zones", "none")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ct", type=Path, metavar="CT", help="NRRD, NIfTI or MetaImage file, or folder of DICOM slices")
+    parser.add_argument(
+        "ct", type=Path, nargs="?", metavar="CT", help="NRRD, NIfTI or MetaImage file, or folder of DICOM slices"
+    )
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
-        required=True,
         metavar="OUT",
         help="OUT.seg.nrrd: segmentation for 3D Slicer; OUT.nrrd, .nii.gz, .nii or .mha: label image (0 background, "
-        "1 ground-glass opacity, 2 consolidation) on the CT's grid",
+        "1 ground-glass opacity, 2 consolidation) on the CT's grid; with --cases, the folder of all studies",
     )
-    parser.add_argument("--table", type=Path, metavar="T.csv", help="volumes per lung and in total, as CSV")
+    parser.add_argument("--study", type=Path, metavar="DIR", help="folder for all images and result.json")
+    parser.add_argument("--table", type=Path, metavar="T.csv", help="volumes per lobe, per lung and in total, as CSV")
     parser.add_argument("--probability", type=Path, metavar="P.nrrd", help="probability of infection, as an image")
+    parser.add_argument(
+        "--lungs", type=Path, metavar="FILE", help="a lung mask that is there already (1 right, 2 left)"
+    )
+    parser.add_argument("--lobes", type=Path, metavar="FILE", help="a segmentation of the lobes that is there already")
+    parser.add_argument(
+        "--lobe-source", choices=_LOBE_SOURCES, default="auto", help="where lobes come from; default %(default)s"
+    )
     add_model_arguments(parser)
+    group = parser.add_argument_group("many cases")
+    group.add_argument(
+        "--cases",
+        type=Path,
+        metavar="LIST",
+        help="instead of CT: LIST.csv (columns ct, case; if need be date, patient, lungs, lobes) or a folder of CTs; "
+        "the studies of an earlier run that still hold are kept",
+    )
+    group.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (with Dask)")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers take the cases")
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
-    from infnet.anatomy.lungs import lung_warnings, segment_lungs
+    from infnet.inference.case import Settings
+
+    settings = Settings(options.model, options.labels_model, options.threshold, options.device, options.lobe_source)
+    if options.cases is None:
+        _segment_one(options, settings, reporter)
+    else:
+        _segment_many(options, settings, reporter)
+
+
+def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Reporter) -> None:
     from infnet.data.files import check_output
     from infnet.data.segmentations import SEGMENTATION_ENDING, write_segmentation
     from infnet.data.volumes import IMAGE_ENDINGS, check_geometry, read_ct, write_image
-    from infnet.inference.slices import SliceLook
-    from infnet.inference.volume import segment_volume
-    from infnet.quantification.volumes import quantify, write_table
+    from infnet.inference.case import Case, segment_case, timed
+    from infnet.quantification.measurements import write_table
 
+    if options.ct is None or (options.output is None and options.study is None):
+        raise InputError("Name a CT and -o or --study, or --cases and -o.")
     outputs = [(options.output, IMAGE_ENDINGS), (options.table, (".csv",)), (options.probability, IMAGE_ENDINGS)]
     outputs = [(path, endings) for path, endings in outputs if path is not None]
     for path, endings in outputs:
         check_output(path, endings)
-    if len({path.resolve() for path in (options.ct, *(path for path, _ in outputs))}) <= len(outputs):
-        raise OutputError(f"{options.output}: the CT and every output need names of their own.")
+    read = [path for path in (options.ct, options.lungs, options.lobes) if path is not None]
+    written = [path for path, _ in outputs]
+    if len({path.resolve() for path in read + written}) < len(read + written):
+        raise OutputError(f"{(written or read)[0]}: the CT and every output need names of their own.")
 
     seconds: dict[str, float] = {}
-    with _timed(seconds, "read"):
+    with timed(seconds, "read"):
         reporter.progress("read", 0, 1)
         ct, warnings = read_ct(options.ct)
         reporter.progress("read", 1, 1)
-    for path, _ in outputs:
+    for path in written:
         check_geometry(ct, path)
-    for warning in warnings:
-        reporter.message(f"Warning: {warning}")
-    with _timed(seconds, "models"):
+    with timed(seconds, "models"):
         from infnet.inference.predictor import SlicePredictor
 
         predictor = SlicePredictor.from_models(options.model, options.labels_model, options.device)
-    with _timed(seconds, "lungs"):
-        try:
-            lungs = segment_lungs(ct, reporter.progress)
-        except NoLungError as error:
-            raise NoLungError(f"{options.ct}: {error}") from error
-    for warning in lung_warnings(lungs):
-        warnings.append(warning)
+    case = Case(options.ct, options.ct.name, lungs=options.lungs, lobes=options.lobes)
+    segmented = segment_case(
+        case, settings, ct, warnings, predictor, options.study or Path(), seconds, reporter.progress
+    )
+    study = segmented.study
+    for warning in study.warnings:
         reporter.message(f"Warning: {warning}")
-    look = SliceLook(window=predictor.window)
-    threshold = predictor.threshold if options.threshold is None else options.threshold
-    with _timed(seconds, "network"):
-        segmented = segment_volume(ct, predictor, lungs, look, threshold, reporter.progress)
-    table = quantify(segmented.labels, segmented.lungs)
-    provenance = {
-        "use": "research only, not for clinical decisions",
-        **predictor.provenance,
-        "ct": options.ct.name,
-        "lungs": "threshold and morphology",
-        "window_hu": list(look.window),
-        "smallest_crop": look.smallest_crop,
-        "transposed": look.transposed,
-        "threshold": threshold,
-        "slices": segmented.slices,
-        "warnings": warnings,
-    }
     # The last time a stop is heeded. The output itself comes last: where it is, the others are.
     reporter.progress("write", 1, 1)
-    with _timed(seconds, "write"):
+    seconds = dict(study.seconds)
+    with timed(seconds, "write"):
+        if options.study is not None:
+            segmented.write()
         if options.table is not None:
-            write_table(table, options.ct.name, options.table)
+            write_table(study.table, study.case, options.table)
         if options.probability is not None:
             write_image(segmented.infection, options.probability)
-        if options.output.name.lower().endswith(SEGMENTATION_ENDING):
-            write_segmentation(segmented.labels, options.output, provenance)
-        else:
-            write_image(segmented.labels, options.output)
+        if options.output is not None:
+            if options.output.name.lower().endswith(SEGMENTATION_ENDING):
+                write_segmentation(segmented.findings, options.output, study.provenance)
+            else:
+                write_image(segmented.findings, options.output)
+    written += [] if options.study is None else [options.study]
     payload = {
-        "output": str(options.output),
-        "table": table,
-        "provenance": provenance,
-        "warnings": warnings,
+        "output": str(options.output or options.study),
+        "table": study.table,
+        "severity": study.severity,
+        "provenance": study.provenance,
+        "warnings": study.warnings,
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "peak_memory_mb": _peak_memory_mb(),
     }
-    reporter.result(payload, _summary(options, table, seconds))
+    reporter.result(payload, _summary(study, written, seconds))
 
 
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - start
+def _segment_many(options: argparse.Namespace, settings: "Settings", reporter: Reporter) -> None:
+    from infnet.inference.case import is_finished, segment_into_study, weights
+    from infnet.inference.cohort import failure_of, read_cases, run_cases, write_tables
+    from infnet.reporting import silent
+
+    alone = ("ct", "study", "table", "probability", "lungs", "lobes")
+    if options.output is None or any(getattr(options, name) is not None for name in alone):
+        raise InputError("--cases needs -o DIR and goes without CT, --study, --table, --probability, --lungs, --lobes.")
+    folder = options.output
+    cases = read_cases(options.cases)
+    weights(settings)  # a model that is not there is no fault of the cases
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: no folder can be made there ({error.strerror}).") from error
+
+    left = [case for case in cases if not is_finished(case, settings, folder / case.name)]
+    reporter.message(f"{len(cases)} cases, {len(cases) - len(left)} of them finished already.")
+    one_process = options.workers == 1 and options.scheduler is None
+    work = partial(
+        segment_into_study, settings=settings, studies=folder, progress=reporter.progress if one_process else silent
+    )
+    outcomes = []
+    for outcome in run_cases(left, work, options.workers, options.scheduler, reporter.progress):
+        outcomes.append(outcome)
+        reporter.message(f"{outcome.case.name}: {outcome.error or 'finished'}")
+    failed = {outcome.case.name for outcome in outcomes if outcome.error}
+    write_tables(cases, [folder / case.name for case in cases if case.name not in failed], outcomes, folder)
+    failure = failure_of(outcomes, folder / "failed.csv")
+    if failure is not None:
+        raise failure
+    payload = {"output": str(folder), "cases": len(cases), "kept": len(cases) - len(left)}
+    reporter.result(payload, f"{len(cases)} cases: {folder / 'cohort.csv'}\nFor research; not for clinical decisions.")
 
 
 def _peak_memory_mb() -> float | None:
@@ -128,21 +175,10 @@ def _peak_memory_mb() -> float | None:
     return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
 
 
-def _summary(options: argparse.Namespace, table: "Sequence[Row]", seconds: dict[str, float]) -> str:
-    lines = [f"{'':<11}{'lung':>9}{'GGO':>20}{'consolidation':>20}{'infection':>20}"]
-    for row in table:
-        findings = (
-            (row["ggo_ml"], row["ggo_percent"]),
-            (row["consolidation_ml"], row["consolidation_percent"]),
-            (row["infection_ml"], row["infection_percent"]),
-        )
-        cells = "".join(f"{ml:>10.1f} mL{_percent(percent):>7}" for ml, percent in findings)
-        lines.append(f"{row['region']:<11}{row['volume_ml']:>6.0f} mL{cells}")
-    written = [path for path in (options.output, options.table, options.probability) if path is not None]
-    lines.append(f"Written in {sum(seconds.values()):.0f} s: {', '.join(str(path) for path in written)}")
-    lines.append("For research; not for clinical decisions.")
+def _summary(study: "Study", written: Sequence[Path], seconds: dict[str, float]) -> str:
+    lines = [
+        *table_lines(study.table, study.severity),
+        f"Written in {sum(seconds.values()):.0f} s: {', '.join(str(path) for path in written)}",
+        "For research; not for clinical decisions.",
+    ]
     return "\n".join(lines)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f} %"

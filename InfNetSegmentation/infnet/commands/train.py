@@ -1,51 +1,113 @@
 """``infnet train``: train a model on labelled slices."""
 
 import argparse
+import ast
 import json
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from infnet.commands.arguments import add_device_argument
+from infnet.commands.arguments import add_device_argument, add_precision_argument
 from infnet.errors import InputError
 from infnet.reporting import Reporter
-from infnet.training.recipe import Recipe
+from infnet.training.recipe import CHOICES, PRESETS, Recipe, Task, preset
+
+if TYPE_CHECKING:
+    from infnet.data.labelled_slices import LabelledSlice
 
 NAME = "train"
 HELP = "Train a model on labelled slices; run again with the same output to go on from its last checkpoint."
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that make a `Recipe`, with its defaults, and where data and output are."""
+    """Where data and output are, what the training starts from, and the options that make a `Recipe`."""
     parser.add_argument("data", type=Path, metavar="DATA_DIR", help="folder with Imgs/*.jpg and GT/*.png")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN_DIR", help="run folder")
-    parser.add_argument("--task", choices=["infection", "findings"], help="what the model shall find; %(default)s")
+    parser.add_argument(
+        "--extra",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="more slices to train on, healthy (GT all black) or pseudo-labelled (Soft); can be given again",
+    )
     parser.add_argument(
         "--priors", type=Path, metavar="DIR", help="for findings: infection maps STEM.png (default: the truth)"
     )
-    parser.add_argument("--encoder", help="of Inf-Net: efficientnet_lite0, vgg16 or res2net50; default %(default)s")
-    parser.add_argument("--encoder-weights", choices=["imagenet", "none"], help="default %(default)s")
-    for option, kind, explanation in (
-        ("--base-channels", int, "of the multi-class U-Net (the paper's code: 64); "),
-        ("--epochs", int, ""),
-        ("--batch-size", int, ""),
-        ("--learning-rate", float, "the largest of the one-cycle schedule; "),
-        ("--size", int, "side of the square that slices are resized to, in pixels; "),
-        ("--seed", int, ""),
+    parser.add_argument("--initial", metavar="MODEL", help="start from the weights of this model (name or path)")
+    recipe = parser.add_argument_group("recipe", "A preset, of which each of the other options changes one thing.")
+    recipe.add_argument(
+        "--preset", choices=PRESETS, default="modern", help="ours, or as in Fan et al., 2020; default %(default)s"
+    )
+    recipe.add_argument("--task", choices=["infection", "findings"], help="what to find; default infection")
+    recipe.add_argument("--network", metavar="NAME", help="see infnet networks")
+    recipe.add_argument(
+        "--network-option", action="append", default=[], metavar="NAME=VALUE", help="of the network; can be given again"
+    )
+    recipe.add_argument("--encoder", help="the same as --network-option encoder=…")
+    recipe.add_argument("--base-channels", type=int, metavar="N", help="the same as --network-option base_channels=N")
+    explanations = {
+        "loss": "paper-released-code: its BCE is not weighted; for findings it is sigmoids' instead of softmax's",
+        "schedule": "paper-released-code: from epoch 50 on, a tenth of what is left every epoch",
+        "multi_scale": "a batch is seen at one of the scales, or at all, a step each",
+        "encoder_weights": "what Inf-Net's encoder starts from",
+    }
+    for name, choices in CHOICES.items():
+        recipe.add_argument(_option(name), choices=choices, help=explanations.get(name))
+    for name, kind, explanation in (
+        ("epochs", int, None),
+        ("batch_size", int, "of all devices together"),
+        ("learning_rate", float, "the largest of the schedule"),
+        ("weight_decay", float, None),
+        ("momentum", float, "of SGD"),
+        ("gradient_clip", float, "largest element of the gradient; 0: any"),
+        ("ema_decay", float, "of the moving average of the weights; 0: no average"),
+        ("healthy_share", float, "healthy slices in an epoch, as a share of the others"),
+        ("synthetic_lesions", float, "share of the healthy slices that lesions are painted into"),
+        ("size", int, "side of the square that slices are resized to, in pixels"),
+        ("seed", int, None),
     ):
-        parser.add_argument(option, type=kind, metavar="N", help=f"{explanation}default %(default)s")
-    add_device_argument(parser)
-    parser.set_defaults(**{field.name: field.default for field in fields(Recipe)})
+        recipe.add_argument(_option(name), type=kind, metavar="N", help=explanation)
+    recipe.add_argument("--scales", type=float, nargs="+", metavar="N", help="multiples of the size")
+    recipe.add_argument("--augmentation", action=argparse.BooleanOptionalAction, help="of the training slices")
+    add_device_argument(parser, "--accelerator")
+    add_precision_argument(parser, "auto")
 
 
 def recipe_from(options: argparse.Namespace) -> Recipe:
     """The recipe that the options describe. Raises InputError where no training can have it."""
-    return Recipe(**{field.name: getattr(options, field.name) for field in fields(Recipe)})
+    changes = {f.name: getattr(options, f.name) for f in fields(Recipe) if getattr(options, f.name, None) is not None}
+    if "scales" in changes:
+        changes["scales"] = tuple(changes["scales"])
+    task: Task = options.task or "infection"
+    if options.network is not None:
+        from infnet.networks import NETWORKS
+
+        if options.network in NETWORKS:
+            task = NETWORKS[options.network].task
+            if options.task not in (None, task):
+                raise InputError(f"network {options.network}: it finds {task}, not {options.task}.")
+    recipe = preset(options.preset, task, **changes)
+    network_options = dict(_name_and_value(text) for text in options.network_option)
+    for name in ("encoder", "base_channels"):
+        if (value := getattr(options, name)) is not None:
+            network_options[name] = value
+    return replace(recipe, network_options={**recipe.network_options, **network_options})
+
+
+def read_extra(options: argparse.Namespace) -> "list[LabelledSlice]":
+    """The slices of every ``--extra``. Raises InputError."""
+    from infnet.data.labelled_slices import read_labelled_slices
+
+    return [s for folder in options.extra for s in read_labelled_slices(folder)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
+    parser.add_argument(
+        "--devices", type=int, default=1, metavar="N", help="how many take part, in processes of their own; default 1"
+    )
     parser.add_argument(
         "--card", type=Path, metavar="FILE", help="take name, summary, licence and limits from this model card"
     )
@@ -55,27 +117,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
-    from dataclasses import replace
-
     import infnet
     from infnet.data.labelled_slices import read_labelled_slices
-    from infnet.weights.cards import read_card
+    from infnet.weights.cards import find_card, read_card
 
     # Before the slow imports: all of these may be refused.
     slices = read_labelled_slices(options.data, options.priors)
+    extra = read_extra(options)
     like = read_card(options.card) if options.card else None
     metrics = _read_metrics(options.metrics) if options.metrics else {}
+    if options.initial:
+        find_card(options.initial)
 
-    from infnet.training.fit import fit
+    from infnet.training.fit import fit, is_first_process
     from infnet.training.model import make_model
-    from infnet.weights.store import save_model
+    from infnet.weights.store import load_model, save_model
 
     started = time.monotonic()
-    module = fit(slices, recipe_from(options), options.output, options.device, reporter.progress)
+    module = fit(
+        [*slices, *extra],
+        recipe_from(options),
+        options.output,
+        options.device,
+        reporter.progress,
+        initial=load_model(options.initial) if options.initial else None,
+        precision=options.precision,
+        devices=options.devices,
+    )
+    if not is_first_process():
+        return
     training = {
         "command": options.command_line,
         "infnet": infnet.__version__,
         "slices": [s.stem for s in slices],
+        "extra": len(extra),
         "seconds": round(time.monotonic() - started),
     }
     model = make_model(options.output.resolve().name, module, training)
@@ -85,6 +160,20 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     card = save_model(options.output / "model", card, model.network)
     path = options.output / "model" / f"{card.name}.json"
     reporter.result({"output": str(path), **training}, f"Trained in {training['seconds']} s: {path}")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _name_and_value(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise InputError(f"network option {text}: write NAME=VALUE.")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, {"true": True, "false": False}.get(value.lower(), value)
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:

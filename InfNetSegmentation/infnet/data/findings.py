@@ -2,14 +2,7 @@
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Code:
-    """A coded concept as DICOM writes it."""
-
-    scheme: str
-    value: str
-    meaning: str
+from infnet.data.terminology import Code, terminology_entry
 
 
 @dataclass(frozen=True)
@@ -21,6 +14,11 @@ class Finding:
     name: str
     colour: tuple[int, int, int]
     code: Code
+
+    @property
+    def terminology(self) -> str:
+        """The finding as 3D Slicer writes it into a segment's tag."""
+        return terminology_entry(TERMINOLOGY, CATEGORY, self.code, region=REGION)
 
 
 TERMINOLOGY = "Inf-Net findings"

@@ -1,8 +1,13 @@
-"""Labelled 2-D slices in the layout of COVID-SemiSeg: ``Imgs/STEM.jpg`` beside ``GT/STEM.png``."""
+"""Labelled 2-D slices in the layout of COVID-SemiSeg: ``Imgs/STEM.jpg`` beside ``GT/STEM.png``.
 
+Pseudo-labels are infection probabilities, 0..255, and lie in ``Soft/STEM.png`` instead: a folder's truth is soft if it
+has ``Soft``, whatever its values are.
+"""
+
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +23,43 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
-class LabelledSlice:
-    """One slice and its truth, all (H, W) uint8.
-
-    ``labels``: 0 background, 1 infection (or ground-glass opacity), 2 consolidation. ``prior``: infection
-    probability as 0..255, or None where none was given.
-    """
+class Slice:
+    """One slice without a truth; ``image`` is (H, W) uint8."""
 
     stem: str
     image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class LabelledSlice(Slice):
+    """One slice and its truth, all (H, W) uint8.
+
+    ``labels``: 0 background, 1 infection (or ground-glass opacity), 2 consolidation; all 0 is a healthy slice.
+    ``prior``: infection probability as 0..255, or None where none was given. ``soft``: the truth as infection
+    probability, 0..255 (then ``labels`` is 1 from 128 on), or None where the labels are a reader's.
+    """
+
     labels: NDArray[np.uint8]
     prior: NDArray[np.uint8] | None = None
+    soft: NDArray[np.uint8] | None = None
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether a reader found no infection; a pseudo-label cannot tell."""
+        return self.soft is None and not self.labels.any()
+
+
+def with_soft_truth(slice_: Slice, soft: NDArray[np.uint8]) -> LabelledSlice:
+    """A slice whose truth is an infection probability, 0..255."""
+    return LabelledSlice(slice_.stem, slice_.image, (soft >= 128).astype(np.uint8), soft=soft)
 
 
 def find_images(folder: Path) -> list[Path]:
     """The 2-D image files of ``folder``, sorted by name. Raises InputNotFoundError where there are none."""
     if not folder.is_dir():
         raise InputNotFoundError(f"{folder}: no such folder. Name a folder that holds 2-D images.")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    # A name that begins with a dot is a file half written, or macOS's notes on one.
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
     if not paths:
         raise InputNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)}).")
     stem, count = Counter(path.stem for path in paths).most_common(1)[0]
@@ -61,6 +85,11 @@ def unit_range(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (grey / 255).astype(np.float32)
 
 
+def eight_bit(unit: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Grey values or probabilities in [0, 1] as 0..255, rounded."""
+    return (unit * 255).round().astype(np.uint8)
+
+
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """A label image (H, W) of 0, 1 and 2: the indices of a palette image, or the values of a grey one.
 
@@ -84,28 +113,53 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     )
 
 
+def read_slices(folder: Path) -> Sequence[Slice]:
+    """Every slice of ``folder/Imgs``, sorted by stem; 1,600 of 350² pixels take 200 MB."""
+    return [Slice(path.stem, read_grey(path)) for path in find_images(folder / "Imgs")]
+
+
 def read_labelled_slices(folder: Path, priors: Path | None = None) -> Sequence[LabelledSlice]:
-    """Every slice of ``folder/Imgs`` with its truth from ``folder/GT``, sorted by stem.
+    """Every slice of ``folder/Imgs`` with its truth from ``folder/GT`` or ``folder/Soft``, sorted by stem.
 
     ``priors``: a folder of ``STEM.png`` infection probabilities (as ``infnet predict`` and ``infnet
-    cross-validate`` write them). Raises InputError where a mask or prior is missing or of another size.
+    cross-validate`` write them). Raises InputError where a truth or prior is missing or of another size, or where
+    there are both kinds of truth.
     """
+    if (folder / "Soft").is_dir():
+        if (folder / "GT").is_dir():
+            raise InputError(f"{folder}: holds both GT and Soft; move one of them away.")
+        return read_soft_truths(read_slices(folder), folder / "Soft")
     slices = []
-    for path in find_images(folder / "Imgs"):
-        image = read_grey(path)
-        labels = read_labels(_existing(folder / "GT" / f"{path.stem}.png"))
-        prior = read_grey(_existing(priors / f"{path.stem}.png")) if priors else None
-        for name, other in (("mask", labels), ("prior", prior)):
-            if other is not None and other.shape != image.shape:
-                raise InputError(f"{path}: {image.shape}, but its {name} is {other.shape}. Remove or mend it.")
-        slices.append(LabelledSlice(path.stem, image, labels, prior))
+    for s in read_slices(folder):
+        labels = read_fitting(s, folder / "GT" / f"{s.stem}.png", read_labels)
+        prior = read_fitting(s, priors / f"{s.stem}.png", read_grey) if priors else None
+        slices.append(LabelledSlice(s.stem, s.image, labels, prior))
     return slices
 
 
-def _existing(path: Path) -> Path:
+def read_soft_truths(slices: Iterable[Slice], folder: Path) -> Sequence[LabelledSlice]:
+    """``slices`` with ``folder/STEM.png``, infection probability as 0..255, as truth. Raises InputError."""
+    return [with_soft_truth(s, read_fitting(s, folder / f"{s.stem}.png", read_grey)) for s in slices]
+
+
+def read_fitting(slice_: Slice, path: Path, read: Callable[[Path], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """The mask or map of a slice. Raises InputError where it is missing or of another size."""
     if not path.is_file():
         raise InputNotFoundError(f"{path}: missing; every slice in Imgs needs one.")
-    return path
+    map_ = read(path)
+    if map_.shape != slice_.image.shape:
+        raise InputError(f"{path}: {map_.shape}, but its slice is {slice_.image.shape}. Remove or mend it.")
+    return map_
+
+
+def digest(slices: Iterable[Slice]) -> str:
+    """SHA-256 of all that training sees of the slices."""
+    sha256 = hashlib.sha256()
+    for s in slices:
+        sha256.update(repr((s.stem, s.image.shape)).encode())
+        for array in (getattr(s, field.name) for field in fields(s) if field.name != "stem"):
+            sha256.update(b"none" if array is None else array.tobytes())
+    return sha256.hexdigest()
 
 
 def _open(path: Path) -> Image.Image:

@@ -11,29 +11,38 @@ from torchvision.transforms import v2
 
 from infnet.data import augmentation
 from infnet.data.labelled_slices import LabelledSlice, unit_range
+from infnet.data.synthetic_lesions import add_lesions
 
 
 class Sample(NamedTuple):
-    """A slice ready for training: image and prior (1, S, S) float32 in [0, 1], labels (S, S) int64."""
+    """A slice ready for training: image, prior and mask (1, S, S) float32 in [0, 1], labels (S, S) int64.
+
+    ``mask`` is the truth of the infection: 0 or 1 where it comes from labels, a probability where it is soft.
+    """
 
     image: torch.Tensor
     labels: torch.Tensor
     prior: torch.Tensor
+    mask: torch.Tensor
 
 
 class SliceDataset(Dataset[Sample]):
-    """Slices resized to ``size``² pixels and augmented.
+    """Slices resized to ``size``² pixels and, if ``augment``, augmented.
 
     Indexed by (index, seed): the augmentation is a function of the seed alone, so a resumed training sees what
     an undisturbed one would have seen. The prior is the given infection map or, three times in ten and where none
-    was given, the true mask: the multi-class network learns to use either.
+    was given, the true mask: the multi-class network learns to use either. ``synthetic_lesions`` is the share of
+    healthy slices that lesions are painted into (`infnet.data.synthetic_lesions`).
     """
 
-    def __init__(self, slices: Sequence[LabelledSlice], size: int) -> None:
+    def __init__(
+        self, slices: Sequence[LabelledSlice], size: int, augment: bool = True, synthetic_lesions: float = 0.0
+    ) -> None:
         self._slices = slices
+        self._synthetic_lesions = synthetic_lesions
         self._resize = v2.Resize((size, size), antialias=True)
-        self._geometry = augmentation.geometry()
-        self._intensity = augmentation.intensity()
+        self._geometry = augmentation.geometry() if augment else v2.Identity()
+        self._intensity = augmentation.intensity() if augment else v2.Identity()
 
     def __len__(self) -> int:
         return len(self._slices)
@@ -50,23 +59,34 @@ class SliceDataset(Dataset[Sample]):
             image = tv_tensors.Image(torch.tensor(labelled.image)[None] / 255)
             prior = tv_tensors.Image(torch.from_numpy(map_)[None])
             labels = tv_tensors.Mask(torch.from_numpy(labelled.labels.astype(np.int64))[None])
-            image, prior, labels = self._geometry(*self._resize(image, prior, labels))
+            soft = () if labelled.soft is None else (tv_tensors.Image(torch.tensor(labelled.soft)[None] / 255),)
+            image, prior, labels, *soft = self._geometry(*self._resize(image, prior, labels, *soft))
+            if labelled.is_healthy and torch.rand(()) < self._synthetic_lesions:
+                image, painted = add_lesions(image)
+                labels, prior = painted[None], (painted[None] > 0).float()
             image = self._intensity(image).clamp(0, 1)
+        mask = soft[0] if soft else (labels > 0).float()
         return Sample(
             image.as_subclass(torch.Tensor),
             labels[0].as_subclass(torch.Tensor),
             prior.as_subclass(torch.Tensor),
+            mask.as_subclass(torch.Tensor),
         )
 
 
 class SeededSampler(Sampler[tuple[int, int]]):
     """Yields (index, seed) for `SliceDataset`: a new order and new seeds every epoch, all from ``seed``.
 
-    Lightning calls ``set_epoch``, so a resumed run goes on with the epoch's own draws.
+    Of the healthy slices, every epoch draws as many as are ``healthy_share`` of the others, or all where there are
+    fewer; of healthy slices alone, all.
     """
 
-    def __init__(self, length: int, seed: int) -> None:
-        self._length = length
+    def __init__(self, slices: Sequence[LabelledSlice], seed: int, healthy_share: float) -> None:
+        self._is_healthy = np.array([s.is_healthy for s in slices])
+        healthy = int(self._is_healthy.sum())
+        others = len(slices) - healthy
+        self._healthy_drawn = min(healthy, round(healthy_share * others)) if others else healthy
+        self._length = others + self._healthy_drawn
         self._seed = seed
         self._epoch = 0
 
@@ -78,6 +98,8 @@ class SeededSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = np.random.default_rng([self._seed, self._epoch])
-        order = generator.permutation(self._length)
+        order = generator.permutation(len(self._is_healthy))
+        is_healthy = self._is_healthy[order]
+        drawn = order[~is_healthy | (is_healthy.cumsum() <= self._healthy_drawn)]
         seeds = generator.integers(2**62, size=self._length)
-        return iter(zip(order.tolist(), seeds.tolist(), strict=True))
+        return iter(zip(drawn.tolist(), seeds.tolist(), strict=True))

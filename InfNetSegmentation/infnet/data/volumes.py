@@ -54,6 +54,14 @@ def read_ct(path: Path) -> tuple[sitk.Image, list[str]]:
     return _hounsfield(image, path), warnings + _geometry_warnings(image)
 
 
+def read_image(path: Path) -> sitk.Image:
+    """An image file as it is, labels for instance. Raises `InputNotFoundError` or `UnreadableImageError`."""
+    if not path.is_file():
+        raise InputNotFoundError(f"{path}: no such file.")
+    with _without_itk_warnings():
+        return _read_file(path)
+
+
 def write_image(image: sitk.Image, path: Path) -> None:
     """Write an image, compressed. Raises `OutputError`; then there is no new file, and an old one is untouched."""
     check_geometry(image, path)
@@ -109,7 +117,11 @@ def _is_truncated_nifti(path: Path) -> bool:
         return True
 
 
-def _read_dicom_folder(folder: Path) -> tuple[sitk.Image, list[str]]:
+def dicom_files(folder: Path) -> tuple[Sequence[str], list[str]]:
+    """The files of a folder's longest DICOM series, in the order of the volume's slices, and warnings.
+
+    Raises `UnreadableImageError` where there is none, `InputError` where two are the longest.
+    """
     series = {
         uid: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
         for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
@@ -129,7 +141,11 @@ def _read_dicom_folder(folder: Path) -> tuple[sitk.Image, list[str]]:
         warnings.append(
             f"The folder has {len(counts)} DICOM series; used is the longest, {counts[0][0]}, of {counts[0][1]} images."
         )
-    files = series[counts[0][0]]
+    return series[counts[0][0]], warnings
+
+
+def _read_dicom_folder(folder: Path) -> tuple[sitk.Image, list[str]]:
+    files, warnings = dicom_files(folder)
     warnings += _slice_position_warnings(folder, files)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)

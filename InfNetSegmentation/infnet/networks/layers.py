@@ -1,4 +1,4 @@
-"""The building block that every part of Inf-Net shares."""
+"""The building blocks that the networks share."""
 
 import torch
 from torch import nn
@@ -17,6 +17,21 @@ class ConvBN(nn.Sequential):
         super().__init__(
             nn.Conv2d(inputs, outputs, (height, width), padding=padding, dilation=dilation, bias=False),
             nn.BatchNorm2d(outputs),
+        )
+
+
+class DoubleConv(nn.Sequential):
+    """U-Net's block: two 3×3 convolutions, each with batch normalisation and ReLU; ``middle`` channels between them."""
+
+    def __init__(self, inputs: int, outputs: int, middle: int | None = None) -> None:
+        middle = middle or outputs
+        super().__init__(
+            nn.Conv2d(inputs, middle, 3, padding=1),
+            nn.BatchNorm2d(middle),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(middle, outputs, 3, padding=1),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
         )
 
 

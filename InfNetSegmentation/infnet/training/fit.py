@@ -1,37 +1,43 @@
 """One training run: from labelled slices and a recipe to a trained network."""
 
+import hashlib
 import logging
+import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities import rank_zero_only
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import CSVLogger
+from safetensors.torch import save
+from torch import nn
 from torch.utils.data import DataLoader
 
 from infnet.data.labelled_slices import LabelledSlice
 from infnet.data.slice_dataset import SeededSampler, SliceDataset
-from infnet.devices import choose_device, supports_bf16
+from infnet.devices import autocast_dtype, choose_device
 from infnet.errors import CancelledError, InputError
 from infnet.networks import InfNet
 from infnet.networks.pretrained import load_imagenet_weights
 from infnet.reporting import Progress, silent
+from infnet.training.batches import DealtBatches
+from infnet.training.checkpoints import Checkpoints, WholeFiles
 from infnet.training.modules import MODULES, SliceModule
 from infnet.training.recipe import Recipe
 from infnet.training.run_folder import claim
+from infnet.weights.store import Model
 
-
-class _TellProgress(Callback):
-    def __init__(self, progress: Progress, stage: str) -> None:
-        self._progress = progress
-        self._stage = stage
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *arguments: Any) -> None:
-        self._progress(self._stage, trainer.global_step, int(trainer.estimated_stepping_batches))
+_PRECISIONS: Mapping[torch.dtype | None, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    None: "32-true",
+    torch.bfloat16: "bf16-mixed",
+    torch.float16: "16-mixed",
+}
 
 
 def fit(
@@ -41,56 +47,141 @@ def fit(
     device: str = "auto",
     progress: Progress = silent,
     stage: str = "training",
+    initial: Model | None = None,
+    precision: str = "auto",
+    devices: int = 1,
+    checkpoint_seconds: float = 300,
 ) -> SliceModule:
     """Train a network on ``slices``; returns its module in evaluation mode, on the CPU.
 
-    ``run_folder`` gets ``checkpoints/last.ckpt`` every fifth epoch and the losses as CSV; where a checkpoint is
-    there already, the run goes on from it, with the same draws as if it had never stopped and its losses in a CSV
-    of their own. Mixed precision is used where the device has bfloat16. Raises InputError for fewer slices than a
-    batch of two, for findings where no slice has them, and for the folder of another training.
+    ``initial``: a model whose weights the training starts from; parts of the network that it has not start random.
+    ``precision``: "auto", "32", "bf16" or "16" (`infnet.devices.autocast_dtype`). ``devices``: how many take part,
+    each in a process of its own; those of torchrun are found without being told. A batch is that of all together.
+
+    ``run_folder`` gets the losses as CSV and checkpoints (`infnet.training.checkpoints`); where there are some
+    already, the run goes on from the newest, with the same draws as if it had never stopped and its losses in a CSV of
+    their own. Raises InputError where the slices are too few or lack what the network shall learn, where ``initial``
+    does not fit, for a batch that cannot be shared evenly, and for the folder of another training.
     """
     batch_size = min(recipe.batch_size, len(slices))
     if batch_size < 2:
         raise InputError(f"{len(slices)} labelled slice(s): training needs two or more.")
-    if recipe.task == "findings" and not any((s.labels == 2).any() for s in slices):
-        raise InputError("No slice has label 2, consolidation: its truth must tell the findings apart.")
+    _check_truth(slices, recipe)
     chosen = choose_device(device)
-    claim(run_folder, recipe, slices)
     lightning.seed_everything(recipe.seed, verbose=False)
-    dataset = SliceDataset(slices, max(recipe.sizes()))
-    loader = DataLoader(dataset, batch_size, sampler=SeededSampler(len(slices), recipe.seed), drop_last=True)
-    module = MODULES[recipe.task](recipe, total_steps=recipe.epochs * len(loader))
-    checkpoint = run_folder / "checkpoints" / "last.ckpt"
-    resume = checkpoint.is_file()
-    if not resume and recipe.encoder_weights == "imagenet" and isinstance(module.network, InfNet):
-        module.initial_weights = load_imagenet_weights(module.network.encoder)
-    module.to(memory_format=torch.channels_last)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings(), _told_as_cancelled():
         warnings.filterwarnings("ignore", module="lightning")
-        trainer = lightning.Trainer(
-            max_epochs=recipe.epochs,
-            accelerator={"cuda": "gpu"}.get(chosen.type, chosen.type),
-            devices=[chosen.index or 0] if chosen.type == "cuda" else 1,
-            precision="bf16-mixed" if supports_bf16(chosen) else "32-true",
-            logger=CSVLogger(run_folder, name="log"),
-            callbacks=[
-                ModelCheckpoint(
-                    run_folder / "checkpoints",
-                    filename="last",
-                    every_n_epochs=5,
-                    save_top_k=1,
-                    enable_version_counter=False,
-                ),
-                _TellProgress(progress, stage),
-            ],
-            use_distributed_sampler=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            log_every_n_steps=1,
+        checkpoints = Checkpoints(run_folder / "checkpoints", checkpoint_seconds, progress, stage)
+        trainer = _trainer(recipe, run_folder, chosen, precision, devices, checkpoints)
+        if batch_size % trainer.world_size:
+            raise InputError(f"A batch of {batch_size} cannot be dealt evenly to {trainer.world_size} processes.")
+        batches = DealtBatches(
+            SeededSampler(slices, recipe.seed, recipe.healthy_share),
+            batch_size,
+            recipe.epochs,
+            repeats=len(recipe.scales) if recipe.multi_scale == "all" else 1,
+            rank=trainer.global_rank,
+            processes=trainer.world_size,
         )
-        trainer.fit(module, loader, ckpt_path=checkpoint if resume else None, weights_only=True)
+        module = MODULES[recipe.task](recipe, batches.steps_per_epoch)
+        found = checkpoints.newest()
+        if found is None:
+            module.initial_weights = _initialise(module, initial)
+        given = None if initial is None else _digest(initial.network)
+        claim(run_folder, recipe, slices, initial_sha256=given, steps=len(batches))
+        resume_from = None
+        if found is not None:
+            resume_from, state = found
+            batches.start = state["global_step"]
+            if batches.start == len(batches):  # Lightning would do nothing, not even take the moving average.
+                module.on_load_checkpoint(state)
+                module.load_state_dict(state["state_dict"])
+                return module.eval()
+            del found, state  # several times the network's memory
+        module.to(memory_format=torch.channels_last)
+        dataset = SliceDataset(slices, max(recipe.sizes()), recipe.augmentation, recipe.synthetic_lesions)
+        loader = DataLoader(dataset, batch_sampler=batches)
+        trainer.fit(module, loader, ckpt_path=resume_from, weights_only=True)
     return module.cpu().eval()
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that speaks and writes for all that train together."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined, no-any-return]
+
+
+def _trainer(
+    recipe: Recipe, run_folder: Path, device: torch.device, precision: str, devices: int, checkpoints: Checkpoints
+) -> lightning.Trainer:
+    nodes = 1
+    if TorchElasticEnvironment.detect():
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    together = devices * nodes > 1
+    average = [WeightAveraging(avg_fn=_moving_average(recipe.ema_decay))] if recipe.ema_decay else []
+    return lightning.Trainer(
+        max_epochs=1,  # of `DealtBatches`, which is the whole training
+        accelerator={"cuda": "gpu"}.get(device.type, device.type),
+        devices=[device.index or 0] if device.type == "cuda" and not together else devices,
+        num_nodes=nodes,
+        # A network may have parts that no loss reaches.
+        strategy="ddp_find_unused_parameters_true" if together else "auto",
+        sync_batchnorm=together and device.type == "cuda",
+        precision=_PRECISIONS[autocast_dtype(precision, device)],
+        gradient_clip_val=recipe.gradient_clip or None,
+        gradient_clip_algorithm="value",
+        logger=CSVLogger(run_folder, name="log"),
+        callbacks=[*average, checkpoints],
+        plugins=[WholeFiles()],
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+
+
+def _moving_average(decay: float) -> Callable[..., torch.Tensor]:
+    """Exponential, with less memory at the beginning, when the weights still change fast."""
+
+    def average(old: torch.Tensor, new: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        kept = ((1 + count) / (10 + count)).clamp(max=decay)
+        return old * kept + new * (1 - kept)
+
+    return average
+
+
+def _check_truth(slices: Sequence[LabelledSlice], recipe: Recipe) -> None:
+    """Raise InputError where the slices do not show what the network shall learn."""
+    if recipe.task == "findings" or recipe.network_options.get("consolidation_head"):
+        if not any((s.labels == 2).any() for s in slices):
+            raise InputError("No slice has label 2, consolidation: its truth must tell the findings apart.")
+        for s in slices:
+            if s.soft is not None:
+                raise InputError(f"{s.stem}: a soft truth, which does not tell the findings apart; leave it out.")
+    if recipe.network_options.get("gate_head") and len({bool(s.labels.any()) for s in slices}) < 2:
+        raise InputError("The gate needs slices with infection and slices without; add those that lack (--extra).")
+
+
+def _initialise(module: SliceModule, initial: Model | None) -> str:
+    """Give the network its first weights; returns where they come from."""
+    if initial is None:
+        if module.recipe.encoder_weights == "imagenet" and isinstance(module.network, InfNet):
+            return load_imagenet_weights(module.network.encoder)
+        return module.initial_weights
+    own, given = module.network.state_dict(), initial.network.state_dict()
+    for key, value in given.items():
+        if key not in own or own[key].shape != value.shape:
+            raise InputError(f"{initial.card.name}: its {key} does not fit the network {module.recipe.network}.")
+    missing = module.network.load_state_dict(given, strict=False).missing_keys
+    random = sorted({key.split(".")[0] for key in missing})
+    told = f"{initial.card.name} (SHA-256 {_digest(initial.network)[:12]} in float32)"
+    return f"{told}; random: {', '.join(random)}" if random else told
+
+
+def _digest(network: nn.Module) -> str:
+    return hashlib.sha256(save({k: v.cpu().contiguous() for k, v in network.state_dict().items()})).hexdigest()
 
 
 @contextmanager

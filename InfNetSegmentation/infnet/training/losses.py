@@ -1,9 +1,19 @@
-"""Losses of Inf-Net (paper, section III-E, eqs. 1, 4 and 5)."""
+"""Losses of Inf-Net (paper, section III-E, eqs. 1, 4 and 5), and what is done otherwise today.
+
+Every loss is a mean over images of a loss per image, so that processes which share a batch, each with as many images,
+get its gradient as the mean of theirs.
+
+An image whose truth is empty has no IoU: with the +1 of eq. 4, the term is 1 but for a vanishing rest, whatever the
+map is. There the smoothing is a hundredth of the image instead, so that the term is small where the map is empty, and
+a false finding of a hundredth of the image costs half of what one costs that is everywhere.
+"""
 
 import torch
 from torch.nn import functional
 
 from infnet.networks import InfNetMaps
+
+EMPTY_SMOOTHING = 0.01
 
 
 def pixel_weights(mask: torch.Tensor) -> torch.Tensor:
@@ -23,15 +33,43 @@ def weighted_iou(probability: torch.Tensor, mask: torch.Tensor, weights: torch.T
     return 1 - (intersection + 1) / (union + 1)
 
 
-def segmentation_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """L_seg = L_IoU^w + λ·L_BCE^w with λ = 1 (eq. 4), the mean over images; all arguments (N, 1, H, W).
+def empty_iou(probability: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """What stands for L_IoU^w (N, C) where the truth is empty: the share of ε + P that is P, ε a hundredth of all."""
+    found = (probability * weights).sum((-2, -1))
+    return found / (found + EMPTY_SMOOTHING * weights.sum((-2, -1)))
 
-    The BCE is really weighted, as the paper says; in the released code the weights cancel.
+
+def segmentation_loss(logits: torch.Tensor, mask: torch.Tensor, bce_weighted: bool = True) -> torch.Tensor:
+    """L_seg = L_IoU^w + λ·L_BCE^w with λ = 1 (eq. 4), the mean over images; tensors (N, 1, H, W), mask in [0, 1].
+
+    The BCE is really weighted, as the paper says; in the released code its weights cancel (``bce_weighted=False``).
     """
     weights = pixel_weights(mask)
     bce = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
-    weighted_bce = (weights * bce).sum((-2, -1)) / weights.sum((-2, -1))
-    return (weighted_iou(torch.sigmoid(logits), mask, weights) + weighted_bce).mean()
+    bce_weights = weights if bce_weighted else torch.ones_like(weights)
+    mean_bce = (bce_weights * bce).sum((-2, -1)) / bce_weights.sum((-2, -1))
+    probability = torch.sigmoid(logits)
+    is_empty = mask.amax((-2, -1)) == 0
+    iou = torch.where(is_empty, empty_iou(probability, weights), weighted_iou(probability, mask, weights))
+    return (iou + mean_bce).mean()
+
+
+def plain_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """BCE plus soft IoU, every pixel alike, the mean over images; (N, 1, H, W), mask in [0, 1].
+
+    Weights at boundaries make maps too large at 0.5. Intersection and union are sums of min(P, G) and max(P, G): for
+    0 and 1 that is the same as products, and for a soft G, alone of the two, it is least at P = G (Wang et al.,
+    "Jaccard Metric Losses", NeurIPS 2023).
+    """
+    probability = torch.sigmoid(logits)
+    intersection = torch.minimum(probability, mask).sum((-2, -1))
+    union = torch.maximum(probability, mask).sum((-2, -1))
+    iou = torch.where(
+        mask.amax((-2, -1)) == 0,
+        empty_iou(probability, torch.ones_like(mask)),
+        1 - (intersection + 1) / (union + 1),
+    )
+    return iou.mean() + functional.binary_cross_entropy_with_logits(logits, mask)
 
 
 def edges(mask: torch.Tensor) -> torch.Tensor:
@@ -40,20 +78,58 @@ def edges(mask: torch.Tensor) -> torch.Tensor:
     return torch.stack(list(gradients)).ne(0).any(0).to(mask.dtype)
 
 
-def inf_net_loss(maps: InfNetMaps, mask: torch.Tensor) -> torch.Tensor:
-    """L_total = L_seg(G, Sg) + L_edge + Σ L_seg(G, S_i), i = 3, 4, 5 (eq. 5), for binary G (N, 1, H, W)."""
-    loss = functional.binary_cross_entropy_with_logits(maps.Se, edges(mask))
-    for s in (maps.Sg, maps.S5, maps.S4, maps.S3):
-        loss = loss + segmentation_loss(s, mask)
-    return loss
+def infection_loss(maps: InfNetMaps, mask: torch.Tensor, loss: str = "paper") -> torch.Tensor:
+    """L_total = L_seg(G, Sg) + L_edge + Σ L_seg(G, S_i), i = 3, 4, 5 (eq. 5), for G (N, 1, H, W) in [0, 1].
 
-
-def multi_class_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy plus weighted IoU of each finding, for logits (N, C, H, W) and labels (N, H, W), 0 background.
-
-    The paper trains its multi-class networks on cross-entropy alone; the IoU term keeps the rarer class alive.
+    Of the maps that there are. ``loss``: "paper"; "paper-released-code", whose BCE is not weighted; "modern", which is
+    the paper's but for the finest map, the answer, which gets `plain_loss`.
     """
-    entropy = functional.cross_entropy(logits, labels)
+    *coarser, finest = maps.segmentations
+    supervised = [segmentation_loss(s, mask, loss != "paper-released-code") for s in coarser]
+    if loss == "modern":
+        supervised.append(plain_loss(finest, mask))
+    else:
+        supervised.append(segmentation_loss(finest, mask, loss != "paper-released-code"))
+    if maps.Se is not None:
+        supervised.append(functional.binary_cross_entropy_with_logits(maps.Se, edges((mask >= 0.5).to(mask.dtype))))
+    return torch.stack(supervised).sum()
+
+
+def gate_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """BCE of the gate (N,) against whether any pixel of the mask (N, 1, H, W) is infected (0.5 or more)."""
+    return functional.binary_cross_entropy_with_logits(logits, (mask.amax((1, 2, 3)) >= 0.5).to(logits.dtype))
+
+
+def consolidation_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """BCE and the soft IoU of either finding, within the true infection; logits (N, 1, H, W), labels (N, H, W).
+
+    The IoU counts both findings alike, however much smaller one is. An image without infection adds nothing; of an
+    image with one finding, the IoU of the other is left to the BCE.
+    """
+    labels = labels[:, None]
+    infected = (labels > 0).to(logits.dtype)
+    truth = (labels == 2).to(logits.dtype)
+    bce = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    mean_bce = (bce * infected).sum((-2, -1)) / infected.sum((-2, -1)).clamp(min=1)
+    probability = torch.sigmoid(logits)
+    loss = mean_bce
+    for p, g in ((probability, truth), (1 - probability, infected - truth)):
+        has_any = g.amax((-2, -1)).to(logits.dtype)
+        loss = loss + has_any * weighted_iou(p * infected, g, infected) / 2
+    return loss.mean()
+
+
+def multi_class_loss(logits: torch.Tensor, labels: torch.Tensor, loss: str = "modern") -> torch.Tensor:
+    """The loss of logits (N, C, H, W) for labels (N, H, W), 0 background.
+
+    ``loss``: "paper" is cross-entropy alone; "modern" adds the weighted IoU of each finding, which keeps the rarer one
+    alive; "paper-released-code" is the BCE of every class by itself.
+    """
     one_hot = functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+    if loss == "paper-released-code":
+        return functional.binary_cross_entropy_with_logits(logits, one_hot)
+    entropy = functional.cross_entropy(logits, labels)
+    if loss == "paper":
+        return entropy
     truth, probability = one_hot[:, 1:], torch.softmax(logits, 1)[:, 1:]
     return entropy + weighted_iou(probability, truth, pixel_weights(truth)).mean()

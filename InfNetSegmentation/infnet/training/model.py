@@ -20,7 +20,7 @@ def make_model(name: str, module: SliceModule, training: Mapping[str, Any] | Non
         name=name,
         task=recipe.task,
         summary=SUMMARIES[recipe.task],
-        network=recipe.network(),
+        network={"name": recipe.network, "options": dict(recipe.network_options)},
         input_size=recipe.size,
         licence="The licence of the training data applies.",
         training={"recipe": recipe.as_dict(), "initial_weights": module.initial_weights, **(training or {})},

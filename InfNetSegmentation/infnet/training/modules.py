@@ -9,21 +9,29 @@ from torch import nn
 from torch.nn import functional
 
 from infnet.data.slice_dataset import Sample
+from infnet.errors import InputError
 from infnet.networks import build_network
 from infnet.networks.normalisation import normalise
-from infnet.training.losses import inf_net_loss, multi_class_loss
+from infnet.training.losses import consolidation_loss, gate_loss, infection_loss, multi_class_loss
 from infnet.training.recipe import Recipe
+
+BATCH_RANDOMNESS = 1  # beside the seed and the step, so that the draws of a step's size and of its dropout differ
 
 
 class SliceModule(lightning.LightningModule):
-    """Multi-scale training of one network on slices; subclasses say how the loss is had."""
+    """Multi-scale training of one network on slices; subclasses say how the loss is had.
 
-    def __init__(self, recipe: Recipe, total_steps: int) -> None:
+    Raises InputError where the recipe's options are none of the network's.
+    """
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: int) -> None:
         super().__init__()
         self.recipe = recipe
-        self.total_steps = total_steps
-        description = recipe.network()
-        self.network: nn.Module = build_network(description["name"], description["options"])
+        self.steps_per_epoch = steps_per_epoch
+        try:
+            self.network: nn.Module = build_network(recipe.network, recipe.network_options)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"network {recipe.network}: {error}") from error
         self.initial_weights = "random"
         """Where the training started from; kept in its checkpoints."""
 
@@ -33,49 +41,81 @@ class SliceModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.initial_weights = checkpoint["initial_weights"]
 
-    def loss(self, image: torch.Tensor, labels: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-        """The loss of one batch: image and prior (N, 1, S, S) in [0, 1], labels (N, S, S)."""
+    def loss(self, batch: Sample) -> torch.Tensor:
+        """The mean over the images of a batch: image, prior, mask (N, 1, S, S) in [0, 1], labels (N, S, S)."""
         raise NotImplementedError
 
+    def on_train_batch_start(self, batch: Sample, batch_index: int) -> None:
+        # Dropout, too, depends on the step (and the process) alone, so that a resumed run draws as an undisturbed one.
+        sequence = np.random.SeedSequence([self.recipe.seed, self.global_step, self.global_rank, BATCH_RANDOMNESS])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
+
     def training_step(self, batch: Sample, batch_index: int) -> torch.Tensor:
-        # The scale depends on the step alone, so that a resumed run chooses as an undisturbed one.
-        size = np.random.default_rng([self.recipe.seed, self.global_step]).choice(self.recipe.sizes())
-        resized = {
-            "image": functional.interpolate(batch.image, (size, size), mode="bilinear", antialias=True),
-            "labels": functional.interpolate(batch.labels[:, None].float(), (size, size), mode="nearest-exact")[
-                :, 0
-            ].long(),
-            "prior": functional.interpolate(batch.prior, (size, size), mode="bilinear", antialias=True),
-        }
-        loss = self.loss(**resized)
-        self.log("loss", loss, on_step=False, on_epoch=True)
+        loss = self.loss(_resized(batch, self._size()))
+        self.log("loss", loss)
+        self.log("epoch", self.global_step / self.steps_per_epoch)
         return loss
 
+    def _size(self) -> int:
+        sizes = self.recipe.sizes()
+        if self.recipe.multi_scale == "all":
+            return sizes[self.global_step % len(sizes)]
+        return int(np.random.default_rng([self.recipe.seed, self.global_step]).choice(sizes))
+
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(
-            self.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.recipe.learning_rate, total_steps=self.total_steps, pct_start=0.15
-        )
+        recipe = self.recipe
+        if recipe.optimizer == "sgd":
+            optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                self.parameters(), recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay
+            )
+        else:
+            optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer](
+                self.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+            )
+        if recipe.schedule == "constant":
+            return optimizer
+        if recipe.schedule == "one-cycle":
+            schedule: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, recipe.learning_rate, total_steps=recipe.epochs * self.steps_per_epoch, pct_start=0.15
+            )
+        else:  # The released code counts epochs from one.
+            schedule = torch.optim.lr_scheduler.LambdaLR(
+                optimizer, lambda step: 0.1 ** max(0, step // self.steps_per_epoch + 1 - 49)
+            )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class InfectionModule(SliceModule):
-    """Inf-Net: deep supervision of the four maps and the edge."""
+    """A network that finds infection: deep supervision of its maps and its edge; the gate and the findings' head."""
 
-    def loss(self, image: torch.Tensor, labels: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-        maps = self.network(normalise(image).contiguous(memory_format=torch.channels_last))
-        mask = (labels > 0).float()[:, None]
-        return inf_net_loss(type(maps)(*(s.float() for s in maps)), mask)
+    def loss(self, batch: Sample) -> torch.Tensor:
+        maps = self.network(_channels_last(normalise(batch.image))).each(torch.Tensor.float)
+        loss = infection_loss(maps, batch.mask, self.recipe.loss)
+        if maps.gate is not None:
+            loss = loss + gate_loss(maps.gate, batch.mask)
+        if maps.consolidation is not None:
+            loss = loss + consolidation_loss(maps.consolidation, batch.labels)
+        return loss
 
 
 class FindingsModule(SliceModule):
-    """The infection-guided multi-class network: GGO and consolidation from the slice and the infection map."""
+    """A multi-class network: GGO and consolidation from the slice and the infection map."""
 
-    def loss(self, image: torch.Tensor, labels: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-        inputs = (normalise(x).contiguous(memory_format=torch.channels_last) for x in (image, prior))
-        return multi_class_loss(self.network(*inputs).float(), labels)
+    def loss(self, batch: Sample) -> torch.Tensor:
+        logits = self.network(_channels_last(normalise(batch.image)), _channels_last(normalise(batch.prior)))
+        return multi_class_loss(logits.float(), batch.labels, self.recipe.loss)
 
 
 MODULES: dict[str, type[SliceModule]] = {"infection": InfectionModule, "findings": FindingsModule}
+
+
+def _resized(batch: Sample, size: int) -> Sample:
+    def smoothly(x: torch.Tensor) -> torch.Tensor:
+        return functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
+
+    labels = functional.interpolate(batch.labels[:, None].float(), (size, size), mode="nearest-exact")[:, 0].long()
+    return Sample(smoothly(batch.image), labels, smoothly(batch.prior), smoothly(batch.mask).clamp(0, 1))
+
+
+def _channels_last(x: torch.Tensor) -> torch.Tensor:
+    return x.contiguous(memory_format=torch.channels_last)

@@ -1,13 +1,12 @@
 """The folder of a run, which belongs to one training: resuming another one there would mix them up."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from infnet.data.files import written_whole
-from infnet.data.labelled_slices import LabelledSlice
+from infnet.data.labelled_slices import LabelledSlice, digest
 from infnet.errors import InputError, OutputError
 from infnet.training.recipe import Recipe
 
@@ -17,7 +16,7 @@ def claim(folder: Path, recipe: Recipe, slices: Sequence[LabelledSlice], **more:
 
     Raises InputError where the folder is that of another recipe or other data, OutputError where it cannot be made.
     """
-    run = {"recipe": recipe.as_dict(), "data_sha256": _digest(slices), **more}
+    run = {"recipe": recipe.as_dict(), "data_sha256": digest(slices), **more}
     note = folder / "run.json"
     try:
         if note.is_file():
@@ -31,12 +30,3 @@ def claim(folder: Path, recipe: Recipe, slices: Sequence[LabelledSlice], **more:
         raise OutputError(f"{folder}: cannot be used as run folder ({error.strerror}).") from error
     with written_whole(note) as temporary:
         temporary.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
-
-
-def _digest(slices: Sequence[LabelledSlice]) -> str:
-    digest = hashlib.sha256()
-    for s in slices:
-        digest.update(repr((s.stem, s.image.shape)).encode())
-        for array in (s.image, s.labels, s.prior):
-            digest.update(b"none" if array is None else array.tobytes())
-    return digest.hexdigest()

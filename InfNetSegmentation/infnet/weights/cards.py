@@ -28,6 +28,11 @@ class ModelCard:
     licence: str
     threshold: float = 0.5
     """Probability from which a pixel counts as infected, unless the user says otherwise."""
+    temperature: float = 1.0
+    """What the infection's logits are divided by, so that its probabilities are those that are met (Guo et al., "On
+    Calibration of Modern Neural Networks", ICML 2017)."""
+    gate_threshold: float | None = None
+    """Probability of the network's gate below which a slice counts as healthy; None: the gate is told, not used."""
     window: tuple[float, float] = (-1100.0, 250.0)
     """HU shown to the network as 0 and as 1; the default was fitted to COVID-SemiSeg (`infnet.data.window`)."""
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -37,6 +42,11 @@ class ModelCard:
     limits: str = ""
     sha256: str = ""
     """Of the weights' file."""
+
+    @property
+    def tells_findings(self) -> bool:
+        """Whether an infection model tells consolidation from ground glass by itself."""
+        return bool(self.network.get("options", {}).get("consolidation_head"))
 
 
 def shipped_models() -> list[ModelCard]:

@@ -1,4 +1,4 @@
-"""Reading and writing models: ``NAME.json``, the card, beside ``NAME.safetensors``, the weights in half precision."""
+"""Reading and writing models: ``NAME.json``, the card, beside ``NAME.safetensors``, the weights."""
 
 import hashlib
 import json
@@ -45,9 +45,14 @@ def load_model(name_or_path: str) -> Model:
     return Model(card, network.eval())
 
 
-def save_model(folder: Path, card: ModelCard, network: nn.Module) -> ModelCard:
-    """Write ``card`` and the weights of ``network`` into ``folder``; returns the card with its SHA-256."""
-    state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in network.state_dict().items()}
+def save_model(folder: Path, card: ModelCard, network: nn.Module, half: bool = True) -> ModelCard:
+    """Write ``card`` and the weights of ``network`` into ``folder``; returns the card with its SHA-256.
+
+    The weights take half precision, and half the space, unless ``half`` is False.
+    """
+    state = {
+        k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in network.state_dict().items()
+    }
     data = save(state)
     card = replace(card, sha256=hashlib.sha256(data).hexdigest())
     try:

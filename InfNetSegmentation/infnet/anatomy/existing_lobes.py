@@ -1,0 +1,95 @@
+"""Lobes that are segmented already: in a file of 3D Slicer, TotalSegmentator, lungmask or another program."""
+
+import gzip
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from infnet.anatomy.recognition import LABEL_MAPS, recognise
+from infnet.anatomy.regions import LOBES, Region
+from infnet.data.volumes import read_image
+from infnet.errors import InputError
+
+_NIFTI_ENDINGS = (".nii", ".nii.gz")
+_NIFTI_LABEL = re.compile(rb'<Label Key="(\d+)"[^>]*><!\[CDATA\[([^\]]*)\]\]>')
+
+
+def read_lobes(path: Path, lungs: sitk.Image) -> sitk.Image:
+    """The lobes in a segmentation file on the grid of ``lungs`` (1 right, 2 left), to the nearest voxel: uint8, 1 to 5.
+
+    The segments of a .seg.nrrd are recognised by their codes and names, the labels of TotalSegmentator's NIfTI by
+    the names in its header. Labels without names are read as those of the program, of `LABEL_MAPS`, by which most
+    voxels lie in the right lung of the two. Raises `InputNotFoundError`, `UnreadableImageError`, or `InputError` if
+    no lobe is recognised or none lies in the lungs.
+    """
+    image = read_image(path)
+    if image.GetDimension() != 3:
+        raise InputError(f"{path}: an image of {image.GetDimension()} dimensions; lobes need a volume.")
+    resampled = sitk.Resample(image, lungs, sitk.Transform(), sitk.sitkNearestNeighbor)
+    voxels = sitk.GetArrayFromImage(resampled)
+    lung_voxels = sitk.GetArrayViewFromImage(lungs)
+    layers = voxels[..., None] if voxels.ndim == 3 else voxels
+    lobes = np.zeros(layers.shape[:3], np.uint8)
+    named = list(_slicer_segments(image)) or [(0, label, region) for label, region in _nifti_labels(path).items()]
+    if named:
+        for layer, label, region in named:
+            if region in LOBES:
+                lobes[layers[..., layer] == label] = region.label
+    else:
+        lobes = _by_values(layers[..., 0], lung_voxels)
+    if not lobes.any():
+        raise InputError(
+            f"{path}: no lobe was recognised in it that lies in the CT. Its segments need SNOMED CT codes, names like "
+            "“left upper lobe” or lung_upper_lobe_left, or the labels of lungmask or TotalSegmentator."
+        )
+    result = sitk.GetImageFromArray(lobes)
+    result.CopyInformation(lungs)
+    return result
+
+
+def _slicer_segments(image: sitk.Image) -> Iterator[tuple[int, int, Region | None]]:
+    """Layer, label and region of each segment of a .seg.nrrd."""
+    index = 0
+    while image.HasMetaDataKey(f"Segment{index}_ID"):
+
+        def value(key: str, default: str, index: int = index) -> str:
+            key = f"Segment{index}_{key}"
+            return str(image.GetMetaData(key)) if image.HasMetaDataKey(key) else default
+
+        terminology = re.search(r"TerminologyEntry:([^|]*)", value("Tags", ""))
+        region = recognise(value("Name", ""), terminology[1] if terminology else "")
+        yield int(value("Layer", "0")), int(value("LabelValue", "1")), region
+        index += 1
+
+
+def _nifti_labels(path: Path) -> Mapping[int, Region | None]:
+    """What the labels of a NIfTI file are by the table that TotalSegmentator puts between its header and its voxels."""
+    if not path.name.lower().endswith(_NIFTI_ENDINGS):
+        return {}
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        start = int(np.frombuffer(file.read(348)[108:112], np.float32)[0])
+        table = file.read(max(0, start - 348))
+    return {int(label): recognise(name.decode("utf-8", "replace")) for label, name in _NIFTI_LABEL.findall(table)}
+
+
+def _by_values(labels: NDArray[Any], lungs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Nameless labels as lobes, by the map of labels that puts most of their voxels into the lung they belong to."""
+    values = np.where((lungs > 0) & (labels > 0), labels, 0).astype(np.uint16)
+    best, lobes = 0, np.zeros(lungs.shape, np.uint8)
+    for mask, regions in LABEL_MAPS:
+        table = np.zeros(max(int(values.max()), *regions, mask) + 1, np.uint8)
+        table[list(regions)] = [region.label for region in regions.values()]
+        sides = np.zeros(len(LOBES) + 1, np.uint8)
+        sides[[lobe.label for lobe in LOBES]] = [lobe.lung for lobe in LOBES]
+        candidate = table[values & mask]
+        inside = candidate > 0
+        fit = 2 * int(np.count_nonzero(sides[candidate[inside]] == lungs[inside])) - int(np.count_nonzero(inside))
+        if fit > best:
+            # The lobes reach as far as the file says, not only as far as the lung mask.
+            best, lobes = fit, table[np.minimum(labels.astype(np.uint16) & mask, len(table) - 1)]
+    return lobes

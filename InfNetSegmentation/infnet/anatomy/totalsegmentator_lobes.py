@@ -1,0 +1,41 @@
+"""Lobes by TotalSegmentator (Wasserthal et al., Radiol. Artif. Intell. 2023), where its command is installed."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from infnet.anatomy.existing_lobes import read_lobes
+from infnet.errors import MissingPackageError, ToolError
+
+_COMMAND = "TotalSegmentator"
+_LOBES = ("upper_lobe_left", "lower_lobe_left", "upper_lobe_right", "middle_lobe_right", "lower_lobe_right")
+_WEIGHTS = "Dataset291_*"  # of the organs, the lobes among them
+
+
+def totalsegmentator_ready() -> bool:
+    """Whether TotalSegmentator is installed and has its weights: whether its use downloads nothing."""
+    home = Path(os.environ.get("TOTALSEG_HOME_DIR", Path.home() / ".totalsegmentator"))
+    weights = Path(os.environ.get("TOTALSEG_WEIGHTS_PATH", home / "nnunet" / "results"))
+    return shutil.which(_COMMAND) is not None and any(weights.glob(_WEIGHTS))
+
+
+def totalsegmentator_lobes(ct: sitk.Image, lungs: sitk.Image) -> sitk.Image:
+    """The lobes (uint8, 1 to 5) of a CT (HU), on its grid. Raises `MissingPackageError` or `ToolError`."""
+    command = shutil.which(_COMMAND)
+    if command is None:
+        raise MissingPackageError(
+            "TotalSegmentator is not installed: pip install TotalSegmentator, or use the lobe atlas (--source atlas)."
+        )
+    with tempfile.TemporaryDirectory(prefix="infnet-") as folder:
+        source, result = Path(folder, "ct.nii.gz"), Path(folder, "lobes.nii.gz")
+        sitk.WriteImage(ct, source)
+        arguments = ["-i", source, "-o", result, "--ml", "--roi_subset", *(f"lung_{lobe}" for lobe in _LOBES)]
+        done = subprocess.run([command, *map(str, arguments)], capture_output=True, encoding="utf-8", check=False)
+        if done.returncode != 0 or not result.exists():
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise ToolError(f"TotalSegmentator failed ({reason}); use the lobe atlas (--source atlas).")
+        return read_lobes(result, lungs)

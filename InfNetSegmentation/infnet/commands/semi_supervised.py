@@ -1,0 +1,165 @@
+"""``infnet semi-supervised``: Algorithm 1 of the paper, then the two-step training of Semi-Inf-Net."""
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infnet.commands.train import add_recipe_arguments, read_extra, recipe_from
+from infnet.errors import InputError
+from infnet.reporting import Reporter
+from infnet.training.semi_recipe import SEMI_RECIPES, SemiRecipe
+
+if TYPE_CHECKING:
+    from infnet.data.labelled_slices import LabelledSlice
+
+NAME = "semi-supervised"
+HELP = "Train on labelled and unlabelled slices; run again with the same output to go on where it stopped."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_recipe_arguments(parser)
+    parser.add_argument(
+        "unlabelled", type=Path, metavar="UNLABELLED_DIR", help="folder with Imgs, as of infnet prepare"
+    )
+    group = parser.add_argument_group("pseudo-labels", "K and so on: by default those of --semi-preset")
+    group.add_argument(
+        "--semi-preset",
+        choices=list(SEMI_RECIPES),
+        default="paper",
+        help="paper: Algorithm 1 as it stands, weeks on a CPU; small: a small part of that; default %(default)s",
+    )
+    group.add_argument("--k", type=int, metavar="K", help="slices that are labelled in a round")
+    group.add_argument("--rounds", type=int, metavar="R", help="stop after R rounds; paper: when all slices are used")
+    group.add_argument("--round-epochs", type=int, metavar="N", help="of the fine-tuning in a round")
+    group.add_argument("--pre-training-epochs", type=int, metavar="N", help="on the pseudo-labels alone")
+    group.add_argument(
+        "--refresh",
+        action=argparse.BooleanOptionalAction,
+        help="label the slices of earlier rounds again in each round",
+    )
+    group.add_argument(
+        "--hard",
+        action=argparse.BooleanOptionalAction,
+        help="take pseudo-labels as masks, at 0.5, rather than as probabilities",
+    )
+    group.add_argument(
+        "--smallest-stability",
+        type=float,
+        metavar="S",
+        help="leave out pseudo-labels whose masks at 0.25 and 0.75 have a smaller IoU; default 0, none",
+    )
+    group.add_argument(
+        "--pseudo-labels",
+        type=Path,
+        metavar="DIR",
+        help="use these, STEM.png of probabilities 0..255, for all slices instead of Algorithm 1 (the data set's "
+        "released ones)",
+    )
+    group.add_argument(
+        "--exclude-volumes", nargs="+", default=[], metavar="NAME", help="leave these out, by UNLABELLED_DIR/slices.csv"
+    )
+    group = parser.add_argument_group("comparison with supervised training")
+    group.add_argument(
+        "--hold-out-fold",
+        type=int,
+        metavar="I",
+        help="keep fold I (0 to N-1) of the labelled slices from all training and write its predictions by the "
+        "supervised and the semi-supervised model into RUN_DIR/predictions",
+    )
+    group.add_argument("--folds", type=int, default=5, metavar="N", help="as in infnet cross-validate; default 5")
+
+
+def semi_recipe_from(options: argparse.Namespace) -> SemiRecipe:
+    """The schedule with what the options change in it. Raises InputError where no training can have it."""
+    schedule = SEMI_RECIPES[options.semi_preset]
+    given = {name: getattr(options, name, None) for name in asdict(schedule)}
+    return replace(schedule, **{name: value for name, value in given.items() if value is not None})
+
+
+def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    from infnet.data.labelled_slices import digest, read_labelled_slices, read_slices, read_soft_truths
+    from infnet.data.prepared import without_volumes
+
+    # Before the slow imports: all of these may be refused.
+    _refuse_what_is_not_for_this(options)
+    semi = semi_recipe_from(options)
+    slices, extra = read_labelled_slices(options.data), read_extra(options)
+    unlabelled = without_volumes(read_slices(options.unlabelled), options.unlabelled, options.exclude_volumes)
+
+    import infnet
+    from infnet.training.run_folder import claim
+    from infnet.training.semi_supervised import SemiSupervision
+    from infnet.weights.store import save_model
+
+    started = time.monotonic()
+    recipe = recipe_from(options)
+    if recipe.task != "infection" or recipe.network_options.get("consolidation_head"):
+        raise InputError("Pseudo-labels do not tell the findings apart: choose a network for infection alone.")
+    training_slices, held_out = _split(slices, options, recipe.seed)
+    if {s.image.tobytes() for s in held_out} & {s.image.tobytes() for s in extra}:
+        raise InputError("A slice that is to be held out is also one of --extra; leave it out there.")
+    training = SemiSupervision(
+        [*training_slices, *extra],
+        unlabelled,
+        recipe,
+        semi,
+        options.output,
+        options.device,
+        options.precision,
+        reporter.progress,
+    )
+    description = {
+        "semi_supervision": asdict(semi),
+        "pseudo_labels": "released pseudo-labels" if options.pseudo_labels else "Algorithm 1",
+        "held_out": [s.stem for s in held_out],
+    }
+    given = read_soft_truths(unlabelled, options.pseudo_labels) if options.pseudo_labels else unlabelled
+    claim(options.output, recipe, training.labelled, unlabelled_sha256=digest(given), **description)
+
+    supervised = training.supervised() if held_out else None
+    pseudo_labelled = training.ready(options.pseudo_labels) if options.pseudo_labels else training.propagate()
+    model = training.two_steps(pseudo_labelled)
+    if supervised is not None:
+        training.predict(supervised, held_out)
+        training.predict(model, held_out)
+    more = {
+        **description,
+        "command": options.command_line,
+        "infnet": infnet.__version__,
+        "slices": [s.stem for s in training.labelled],
+        "pseudo_labelled_slices": len(pseudo_labelled),
+        "excluded_volumes": options.exclude_volumes,
+        "seconds": round(time.monotonic() - started),  # of this call, the last one where there were several
+    }
+    card = replace(model.card, name=options.output.resolve().name, training={**model.card.training, **more})
+    card = save_model(options.output / "model", card, model.network)
+    path = options.output / "model" / f"{card.name}.json"
+    payload = {"output": str(path), "slices": len(training.labelled), "pseudo_labelled_slices": len(pseudo_labelled)}
+    told = f"{len(training.labelled)} labelled and {len(pseudo_labelled)} pseudo-labelled slices: {path}"
+    reporter.result(payload, told)
+
+
+def _refuse_what_is_not_for_this(options: argparse.Namespace) -> None:
+    if options.initial or options.priors:
+        raise InputError("--initial and --priors are for infnet train: here, training starts from ImageNet.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("Several processes cannot share Algorithm 1; start one.")
+
+
+def _split(
+    slices: "Sequence[LabelledSlice]", options: argparse.Namespace, seed: int
+) -> "tuple[Sequence[LabelledSlice], Sequence[LabelledSlice]]":
+    """The slices to train on and those to hold out. Raises InputError where there is no such fold."""
+    from infnet.training.cross_validation import folds
+
+    index, count = options.hold_out_fold, options.folds
+    if index is None:
+        return slices, []
+    if not 2 <= count <= len(slices) or not 0 <= index < count:
+        raise InputError(f"Fold {index} of {count} for {len(slices)} slices: there is none.")
+    stems = set(folds([s.stem for s in slices], count, seed)[index])
+    return [s for s in slices if s.stem not in stems], [s for s in slices if s.stem in stems]

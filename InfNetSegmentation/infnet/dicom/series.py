@@ -1,0 +1,135 @@
+"""The DICOM series that a result was computed on, and a result's images in the order of its slices."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from pydicom import Dataset, dcmread
+from pydicom.uid import CTImageStorage
+from pydicom.valuerep import DS
+
+from infnet.data.volumes import dicom_files, read_ct
+from infnet.errors import GeometryError, InputError
+
+_NEEDED = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+)
+# Must be there, empty if unknown (type 2), in what refers to these images; files in the wild lack them.
+_MAY_BE_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PositionReferenceIndicator",
+)
+_TOLERANCE_VOXELS, _TOLERANCE_COSINES = 0.1, 1e-3
+
+
+@dataclass(frozen=True)
+class SourceSeries:
+    """A CT and the DICOM images that it was read from.
+
+    ct - in HU, on the grid that `read_ct` makes of the series: slice k, row, column are those of ``images[k]``
+    images - their attributes without the pixels
+    warnings - what is unusual about the geometry, one sentence each
+    """
+
+    ct: sitk.Image
+    images: list[Dataset]
+    warnings: list[str]
+
+    @property
+    def uid(self) -> str:
+        """The Series Instance UID."""
+        return str(self.images[0].SeriesInstanceUID)
+
+    def check_grid(self, image: sitk.Image, path: Path) -> None:
+        """Raise `GeometryError` where the voxels of ``image``, read from ``path``, do not lie on the series'.
+
+        Axes may be permuted and flipped, and the image may be a part of the volume.
+        """
+        ours, theirs = (np.reshape(i.GetDirection(), (3, 3)) * i.GetSpacing() for i in (self.ct, image))
+        to_voxels = np.linalg.solve(theirs, ours)
+        offset = np.linalg.solve(theirs, np.subtract(self.ct.GetOrigin(), image.GetOrigin()))
+        whole = to_voxels.round()
+        corners = np.array(np.meshgrid(*[(0, size - 1) for size in self.ct.GetSize()])).reshape(3, -1)
+        drift = abs((to_voxels - whole) @ corners + (offset - offset.round())[:, None]).max()
+        if not (np.array_equal(whole.T @ whole, np.eye(3)) and drift < _TOLERANCE_VOXELS):
+            raise GeometryError(
+                f"{path}: its voxels ({_grid(image)}) do not lie on those of the DICOM series {self.uid} "
+                f"({_grid(self.ct)}). Give the series that the result was computed on."
+            )
+
+    def on_slices(self, image: sitk.Image, path: Path) -> sitk.Image:
+        """``image``, read from ``path``, with its voxels in the order of the series' slices, rows and columns.
+
+        They are moved, never interpolated; where there are none is 0. Raises `GeometryError` as `check_grid` does, and
+        where voxels that are not 0 lie outside the series.
+        """
+        self.check_grid(image, path)
+        placed: sitk.Image = sitk.Resample(image, self.ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+        there, here = (np.count_nonzero(sitk.GetArrayViewFromImage(i)) for i in (image, placed))
+        if lost := there - here:
+            raise GeometryError(
+                f"{path}: {lost} of its voxels that are not 0 lie outside the DICOM series {self.uid}. Give the whole "
+                "series that the result was computed on."
+            )
+        return placed
+
+
+def read_series(folder: Path, series_uid: str | None = None) -> SourceSeries:
+    """The CT series in a folder: the only one, or the longest (`read_ct`).
+
+    ``series_uid`` is that of the series that a result was computed on, where it is known. Raises `InputError` and what
+    `read_ct` raises.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; give the one that holds the DICOM slices.")
+    ct, warnings = read_ct(folder)
+    files, _ = dicom_files(folder)
+    images: list[Dataset] = [dcmread(file, stop_before_pixels=True) for file in files]
+    distance = _distance_between_slices(ct)
+    for file, image in zip(files, images, strict=True):
+        missing = [keyword for keyword in _NEEDED if not image.get(keyword)]
+        if missing:
+            raise InputError(f"{file}: without {', '.join(missing)}, no DICOM object can refer to this image.")
+        if image.SOPClassUID != CTImageStorage:
+            raise InputError(f"{file}: {image.SOPClassUID.name}, where one CT slice a file is needed.")
+        if not np.allclose(image.ImageOrientationPatient, images[0].ImageOrientationPatient, atol=_TOLERANCE_COSINES):
+            raise GeometryError(f"{file}: turned against the other slices of its series; put them into another folder.")
+        for keyword in _MAY_BE_EMPTY:
+            if keyword not in image:
+                setattr(image, keyword, None)
+        # highdicom copies these, and scanners write them with a sign, of last digits that differ, or not at all.
+        image.SpacingBetweenSlices = DS(distance, auto_format=True)
+        image.SliceThickness = image.get("SliceThickness") or image.SpacingBetweenSlices
+        image.ImageOrientationPatient = images[0].ImageOrientationPatient
+    series = SourceSeries(ct, images, warnings)
+    if series_uid not in (None, series.uid):
+        raise InputError(f"{folder}: holds the series {series.uid}; the result is of the series {series_uid}.")
+    return series
+
+
+def _distance_between_slices(ct: sitk.Image) -> float:
+    """In mm, at right angles to the slices, which need not lie straight above each other."""
+    row, column, between = np.reshape(ct.GetDirection(), (3, 3)).T
+    return float(abs(np.cross(row, column) @ between) * ct.GetSpacing()[2])
+
+
+def _grid(image: sitk.Image) -> str:
+    size = " x ".join(str(count) for count in image.GetSize())
+    spacing, origin = (" ".join(f"{v:.5g}" for v in values) for values in (image.GetSpacing(), image.GetOrigin()))
+    return f"{size} voxels of {spacing} mm from {origin}"

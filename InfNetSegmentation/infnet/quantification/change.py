@@ -1,0 +1,147 @@
+"""How a patient's figures change from study to study, and where disease is new, resolved or persistent."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict, cast
+
+import numpy as np
+import SimpleITK as sitk
+
+from infnet.data.volumes import read_ct
+from infnet.errors import InputError
+from infnet.quantification.measurements import Row, voxel_ml
+from infnet.quantification.registration import Chest, LungRegistration, register_lungs
+from infnet.quantification.study import Study
+from infnet.reporting import Progress, silent
+
+FIGURES = tuple(key for key in Row.__annotations__ if key != "region")
+"""Of each region: the columns of the table."""
+
+PERSISTENT, NEW, RESOLVED = 1, 2, 3
+
+
+class Change(TypedDict):
+    """A figure of a region in one study, and what became of it since the first study and since the one before.
+
+    ``change`` is in the figure's unit, ``change_percent`` in percent of the earlier value; None where one of the
+    values is missing, or for a percentage of zero.
+    """
+
+    case: str
+    date: str | None
+    region: str
+    figure: str
+    value: float | None
+    change: float | None
+    change_percent: float | None
+    change_since_previous: float | None
+    change_since_previous_percent: float | None
+
+
+@dataclass(frozen=True)
+class ChangeMap:
+    """Where infection is persistent (1), new (2) or resolved (3), on the earlier CT's grid, in its anatomy.
+
+    ``volumes_ml`` of the three; the later study's lesions count as large as they are in the earlier lungs.
+    """
+
+    image: sitk.Image
+    volumes_ml: Mapping[str, float]
+    registration: LungRegistration
+
+
+def in_order(studies: Sequence[Study]) -> tuple[list[Study], list[str]]:
+    """The studies by date, and a warning where not all have one and the order is therefore as given.
+
+    Raises `InputError` for fewer than two, for two of one folder, and for studies of several patients.
+    """
+    if len(studies) < 2:
+        raise InputError("A comparison needs two studies or more.")
+    if len({study.folder.resolve() for study in studies}) < len(studies):
+        raise InputError("The same study is named twice.")
+    patients = {study.patient for study in studies if study.patient is not None}
+    if len(patients) > 1:
+        raise InputError(f"The studies are of several patients: {', '.join(sorted(patients))}.")
+    undated = [study.case for study in studies if study.date is None]
+    if undated:
+        return list(studies), [f"The date of {', '.join(undated)} is not known: the order is that of the command."]
+    return sorted(studies, key=lambda study: cast(str, study.date)), []
+
+
+def comparison_warnings(studies: Sequence[Study]) -> list[str]:
+    """What makes the figures of studies hard to compare, one sentence each, or none."""
+    warnings = []
+    for name, values in (
+        ("regions", {tuple(row["region"] for row in study.table) for study in studies}),
+        ("sources of the lobes", {study.sources.get("lobes") for study in studies}),
+        ("infection models", {study.provenance.get("infection_weights_sha256") for study in studies}),
+        ("models of the findings", {study.provenance.get("findings_weights_sha256") for study in studies}),
+        ("thresholds", {study.provenance.get("threshold") for study in studies}),
+    ):
+        if len(values) > 1:
+            warnings.append(f"The studies have different {name}: a change may be due to that.")
+    return warnings
+
+
+def changes(studies: Sequence[Study]) -> list[Change]:
+    """Every figure of every region that the studies have, study by study in the order given."""
+    regions = dict.fromkeys(row["region"] for study in studies for row in study.table)
+    tables = [{row["region"]: cast(Mapping[str, Any], row) for row in study.table} for study in studies]
+    result = []
+    for region in regions:
+        for figure in FIGURES:
+            values = [table.get(region, {}).get(figure) for table in tables]
+            if all(value is None for value in values):
+                continue
+            for study, value, previous in zip(studies, values, [None, *values], strict=False):
+                result.append(
+                    Change(
+                        case=study.case,
+                        date=study.date,
+                        region=region,
+                        figure=figure,
+                        value=value,
+                        change=_difference(value, values[0]),
+                        change_percent=_percent(value, values[0]),
+                        change_since_previous=_difference(value, previous),
+                        change_since_previous_percent=_percent(value, previous),
+                    )
+                )
+    return result
+
+
+def map_change(earlier: Study, later: Study, progress: Progress = silent) -> ChangeMap:
+    """Register the later study's lungs onto the earlier one's and tell new, resolved and persistent infection apart.
+
+    Raises `InputError` where a CT or an image of a study is gone, and `NoLungError`.
+    """
+    chests = []
+    for study in (earlier, later):
+        ct, _ = read_ct(study.ct)
+        findings = study.findings()
+        if findings.GetSize() != ct.GetSize():
+            raise InputError(f"{study.ct}: no longer the CT of {study.folder}; segment it again.")
+        chests.append(Chest(ct, study.lungs(), findings))
+    one, other = chests
+    registration = register_lungs(one, other, progress)
+    moved = sitk.Resample(other.findings, one.findings, registration.transform, sitk.sitkNearestNeighbor, 0)
+    was, now = (sitk.GetArrayViewFromImage(image) > 0 for image in (one.findings, moved))
+    labels = np.zeros(was.shape, np.uint8)
+    labels[was & now], labels[~was & now], labels[was & ~now] = PERSISTENT, NEW, RESOLVED
+    image = sitk.GetImageFromArray(labels)
+    image.CopyInformation(one.ct)
+    size_ml = voxel_ml(one.ct)
+    volumes = {
+        name: np.count_nonzero(labels == label) * size_ml
+        for name, label in (("persistent", PERSISTENT), ("new", NEW), ("resolved", RESOLVED))
+    }
+    return ChangeMap(image, volumes, registration)
+
+
+def _difference(value: float | None, earlier: float | None) -> float | None:
+    return None if value is None or earlier is None else value - earlier
+
+
+def _percent(value: float | None, earlier: float | None) -> float | None:
+    # Of Hounsfield units, which have no true zero, too: the sign of the change stays that of the difference.
+    return None if value is None or not earlier else 100 * (value - earlier) / abs(earlier)

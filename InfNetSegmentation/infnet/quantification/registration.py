@@ -1,0 +1,171 @@
+"""A later CT's lungs brought onto an earlier one's: an affine transform of the masks, then B-splines."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import numpy as np
+import SimpleITK as sitk
+
+from infnet.data.orientation import AxialView
+from infnet.errors import NoLungError
+from infnet.reporting import Progress, silent
+
+_SPACING_MM = 5.0
+_MARGIN_MM = 24.0
+_GRID_MM = 40.0  # of the B-splines: lobes move, lesions are not to be pulled into each other
+_TISSUE_HU = 0.0  # stands for all that is not lung
+_SAMPLES = 6000  # voxels that guide the B-splines: three for each of their parameters, in a chest
+_AROUND_VOXELS = 3  # how far from the lungs the B-splines still look
+_DISEASED = 0.25  # from this share of a coarse voxel
+_POOR_DICE, _FOLDED = 0.9, 0.001
+
+
+class Chest(NamedTuple):
+    """Images on one grid: a CT in HU, its lungs (nonzero in lung) and its findings (nonzero in each)."""
+
+    ct: sitk.Image
+    lungs: sitk.Image
+    findings: sitk.Image
+
+
+@dataclass(frozen=True)
+class LungRegistration:
+    """The way from the earlier CT's space into the later one's, and how well it fits.
+
+    transform - takes points (mm, LPS) of the earlier CT to the later one, as `SimpleITK.Resample` needs it
+    dice_before, dice_after - overlap of the lungs as scanned and as registered, 0 to 1
+    folded - share of the earlier lungs where the transform turns space inside out, 0 to 1
+    """
+
+    transform: sitk.Transform
+    dice_before: float
+    dice_after: float
+    folded: float
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why not to trust a map that is made with it, one sentence each, or none."""
+        warnings = []
+        if self.dice_after < _POOR_DICE:
+            warnings.append(
+                f"The lungs could not be brought onto each other well (Dice {self.dice_after:.2f}): do not trust what "
+                "is called new, resolved or persistent."
+            )
+        if self.folded > _FOLDED:
+            warnings.append(
+                f"The registration folds {100 * self.folded:.1f} % of the lungs: do not trust the map of change there."
+            )
+        return warnings
+
+
+def register_lungs(earlier: Chest, later: Chest, progress: Progress = silent) -> LungRegistration:
+    """Register the lungs of two CTs of one patient, of any geometry.
+
+    Voxels with findings in either CT do not guide the B-splines: disease that comes
+    or goes is not a motion. At 5 mm voxels. Raises `NoLungError`.
+    """
+    progress("register", 0, 3)
+    fixed, fixed_lungs, fixed_guide = _prepared(earlier)
+    moving, moving_lungs, moving_guide = _prepared(later)
+    affine = _affine(fixed_lungs, moving_lungs)
+    progress("register", 1, 3)
+    splines = _splines(fixed, moving, affine, fixed_guide, moving_guide)
+    progress("register", 2, 3)
+    transform = sitk.CompositeTransform([affine, splines])  # the last one is applied first
+    registration = LungRegistration(
+        transform,
+        _dice(fixed_lungs, moving_lungs, sitk.Transform()),
+        _dice(fixed_lungs, moving_lungs, transform),
+        _folded(transform, fixed_lungs),
+    )
+    progress("register", 3, 3)
+    return registration
+
+
+def _prepared(chest: Chest) -> tuple[sitk.Image, sitk.Image, sitk.Image]:
+    """HU of the lungs in a sea of tissue, the lungs, and what may guide the B-splines, on a coarse grid around them."""
+    views = [AxialView(image).image for image in chest]
+    shape = sitk.LabelShapeStatisticsImageFilter()
+    shape.Execute(views[1] > 0)
+    if not shape.HasLabel(1):
+        raise NoLungError("One of the studies has no lung in its lung mask: there is nothing to register.")
+    start, size = np.array(shape.GetBoundingBox(1)).reshape(2, 3)
+    spacing = np.array(views[0].GetSpacing())
+    margin = np.ceil(_MARGIN_MM / spacing).astype(int)
+    low, high = np.maximum(start - margin, 0), np.minimum(start + size + margin, views[0].GetSize())
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    hu, lung, disease = views[0][box], views[1][box] > 0, views[2][box] > 0
+    grid = _grid_around(hu)
+
+    def resample(image: sitk.Image, outside: float) -> sitk.Image:
+        # Averaged first: a voxel of the coarse grid is to stand for all that it covers.
+        sigma = np.maximum(_SPACING_MM / 2, spacing / 4).tolist()
+        smooth = sitk.SmoothingRecursiveGaussian(sitk.Cast(image, sitk.sitkFloat32), sigma)
+        return sitk.Resample(smooth, grid, sitk.Transform(), sitk.sitkLinear, outside)
+
+    in_lung = sitk.Mask(sitk.Clamp(hu, sitk.sitkFloat32, -1000, _TISSUE_HU), lung, _TISSUE_HU)
+    share = resample(lung, 0)
+    around = sitk.BinaryDilate(share > _DISEASED, [_AROUND_VOXELS] * 3)
+    return resample(in_lung, _TISSUE_HU), share, around & (resample(disease, 0) < _DISEASED)
+
+
+def _grid_around(image: sitk.Image) -> sitk.Image:
+    """A coarse grid along the patient's axes that holds the image."""
+    ends = np.array(np.meshgrid(*((-0.5, n - 0.5) for n in image.GetSize()))).reshape(3, -1).T
+    corners = np.array([image.TransformContinuousIndexToPhysicalPoint(end.tolist()) for end in ends])
+    extent = np.ptp(corners, axis=0)
+    grid = sitk.Image([max(8, int(np.ceil(mm / _SPACING_MM))) for mm in extent], sitk.sitkFloat32)
+    grid.SetSpacing((_SPACING_MM,) * 3)
+    grid.SetOrigin((corners.min(axis=0) + _SPACING_MM / 2).tolist())
+    return grid
+
+
+def _affine(fixed: sitk.Image, moving: sitk.Image) -> sitk.Transform:
+    """Of the smooth lung masks, from their moments."""
+    registration = sitk.ImageRegistrationMethod()
+    registration.SetInitialTransform(
+        sitk.CenteredTransformInitializer(
+            fixed, moving, sitk.AffineTransform(3), sitk.CenteredTransformInitializerFilter.MOMENTS
+        ),
+        inPlace=False,
+    )
+    registration.SetMetricAsMeanSquares()
+    registration.SetInterpolator(sitk.sitkLinear)
+    registration.SetOptimizerAsRegularStepGradientDescent(4.0, 0.01, 100, gradientMagnitudeTolerance=1e-9)
+    registration.SetOptimizerScalesFromPhysicalShift()
+    registration.SetShrinkFactorsPerLevel([2, 1])
+    registration.SetSmoothingSigmasPerLevel([2, 1])
+    return cast(sitk.Transform, registration.Execute(fixed, moving))
+
+
+def _splines(
+    fixed: sitk.Image, moving: sitk.Image, affine: sitk.Transform, fixed_mask: sitk.Image, moving_mask: sitk.Image
+) -> sitk.Transform:
+    """What the affine transform leaves, by lung borders and the vessels and fissures within."""
+    mesh = [max(1, round(n * _SPACING_MM / _GRID_MM)) for n in fixed.GetSize()]
+    registration = sitk.ImageRegistrationMethod()
+    registration.SetMovingInitialTransform(affine)
+    registration.SetInitialTransform(sitk.BSplineTransformInitializer(fixed, mesh), inPlace=False)
+    registration.SetMetricAsMeanSquares()
+    registration.SetMetricFixedMask(fixed_mask)
+    registration.SetMetricMovingMask(moving_mask)
+    registration.SetInterpolator(sitk.sitkLinear)
+    registration.SetMetricSamplingStrategy(registration.REGULAR)
+    guiding = np.count_nonzero(sitk.GetArrayViewFromImage(fixed_mask))
+    registration.SetMetricSamplingPercentage(min(1.0, _SAMPLES / guiding))
+    registration.SetOptimizerAsLBFGSB(numberOfIterations=20, costFunctionConvergenceFactor=1e10)
+    return cast(sitk.Transform, registration.Execute(fixed, moving))
+
+
+def _dice(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) -> float:
+    moved = sitk.Resample(moving, fixed, transform, sitk.sitkLinear, 0.0)
+    one, other = (sitk.GetArrayViewFromImage(image) > 0.5 for image in (fixed, moved))
+    return float(2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other)))
+
+
+def _folded(transform: sitk.Transform, lungs: sitk.Image) -> float:
+    field = sitk.TransformToDisplacementField(
+        transform, sitk.sitkVectorFloat64, lungs.GetSize(), lungs.GetOrigin(), lungs.GetSpacing(), lungs.GetDirection()
+    )
+    jacobian = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
+    return float(np.mean(jacobian[sitk.GetArrayViewFromImage(lungs) > 0.5] <= 0))

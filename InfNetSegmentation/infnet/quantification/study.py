@@ -1,0 +1,128 @@
+"""A finished study on disk: a folder of label images, and ``result.json``, which says what was measured and how.
+
+============================  ==========================================================================
+``segmentation.seg.nrrd``     the findings (uint8: 1 ground-glass opacity, 2 consolidation), for 3D Slicer
+``lungs.nrrd``                uint8: 1 right lung, 2 left lung
+``lobes.nrrd``                where there are lobes; uint8, the n-th region of the table is label n
+``infection.nrrd``            optional; float32, probability of infection
+``result.json``               written last: where it is, the study is whole
+============================  ==========================================================================
+
+All images are on the CT's grid.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+from infnet.data.files import written_whole
+from infnet.data.segmentations import write_segmentation
+from infnet.data.volumes import read_image, write_image
+from infnet.errors import InvalidStudyError, OutputError
+from infnet.quantification.measurements import Row
+
+SCHEMA = "infnet-result/1"
+RESULT = "result.json"
+SEGMENTATION = "segmentation.seg.nrrd"
+LUNGS, LOBES, INFECTION = "lungs.nrrd", "lobes.nrrd", "infection.nrrd"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What ``result.json`` says. The images are read when they are asked for.
+
+    case - its name
+    ct - the CT's path; it may be gone
+    table - one row a region (`infnet.quantification.measurements.Row`)
+    severity - CT severity score of all lobes, 0 to 25, or None
+    sources - where findings, lungs and lobes come from, and whether the lobes are approximate
+    provenance - models, weights' SHA-256, window, threshold, device, versions
+    warnings - one sentence each
+    seconds - duration of each stage
+    date - of the scan, YYYY-MM-DD, or None
+    patient - identifier, or None
+    inputs - what the result depends on, by which a later run knows whether it still holds
+    folder - where the study is; not in the file
+    """
+
+    case: str
+    ct: Path
+    table: list[Row]
+    severity: int | None
+    sources: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    warnings: list[str]
+    seconds: Mapping[str, float]
+    date: str | None = None
+    patient: str | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path = Path()
+
+    def findings(self) -> sitk.Image:
+        """The findings' labels. This and the following raise `InputError` where a file is missing or damaged."""
+        return read_image(self.folder / SEGMENTATION)
+
+    def lungs(self) -> sitk.Image:
+        return read_image(self.folder / LUNGS)
+
+    def lobes(self) -> sitk.Image | None:
+        """The lobes' labels, or None where the lobes were not told apart."""
+        return self._image_if_there(LOBES)
+
+    def infection(self) -> sitk.Image | None:
+        """The probability of infection, or None where it was not kept."""
+        return self._image_if_there(INFECTION)
+
+    def _image_if_there(self, name: str) -> sitk.Image | None:
+        path = self.folder / name
+        return read_image(path) if path.exists() else None
+
+
+def read_study(folder: Path) -> Study:
+    """The study in ``folder``. Raises `InvalidStudyError` where there is none, or where it is not of this schema."""
+    path = folder / RESULT
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["schema"] != SCHEMA:
+            raise InvalidStudyError(f"{path}: of the schema {values['schema']}, not {SCHEMA}; make the study again.")
+        values = {f.name: values[f.name] for f in fields(Study) if f.name in values}
+        return Study(**values | {"folder": folder, "ct": Path(values["ct"])})
+    except OSError as error:
+        raise InvalidStudyError(
+            f"{folder}: no finished study ({RESULT}: {error.strerror}); infnet segment --study makes one."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidStudyError(f"{path}: damaged ({error}); make the study again.") from error
+
+
+def write_study(
+    study: Study,
+    findings: sitk.Image,
+    lungs: sitk.Image,
+    lobes: sitk.Image | None = None,
+    infection: sitk.Image | None = None,
+) -> None:
+    """Write a study into ``study.folder``, over one that is there. Raises `OutputError`.
+
+    ``result.json`` goes first and comes last: a folder that has it is never a mixture of two studies.
+    """
+    folder = study.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (RESULT, LOBES, INFECTION):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: the study cannot be written ({error.strerror}).") from error
+    write_segmentation(findings, folder / SEGMENTATION, study.provenance)
+    for name, image in ((LUNGS, lungs), (LOBES, lobes), (INFECTION, infection)):
+        if image is not None:
+            write_image(image, folder / name)
+    values = {"schema": SCHEMA, **asdict(study), "ct": str(study.ct.absolute())}
+    del values["folder"]
+    with written_whole(folder / RESULT) as temporary:
+        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")

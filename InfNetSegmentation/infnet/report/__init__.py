@@ -1,0 +1,1 @@
+"""Reports of a finished study, as a page for the browser and as PDF."""

@@ -1,0 +1,41 @@
+"""Dice of the lung mask on the development data, the worst case first: ``python Testing/infnet/lung_dice.py``."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "InfNetSegmentation"))
+LUNGS = REPOSITORY.parent / "shared" / "data" / "lungs"
+
+
+def dice(one, other):
+    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
+
+
+def cases():
+    """Name, CT and true mask of the 53 slices and the two volumes. The slices' spacing is not known."""
+    with np.load(LUNGS / "slices_53.npz") as data:
+        for i, (hu, mask) in enumerate(zip(data["images"], data["masks"], strict=True)):
+            ct = sitk.GetImageFromArray(hu[None])
+            ct.SetSpacing((0.7, 0.7, 5))
+            yield f"slice {i}", ct, mask[None] > 0
+    for name in ("id001", "id002"):
+        mask = sitk.GetArrayFromImage(sitk.ReadImage(LUNGS / f"{name}_lung.nii.gz"))
+        yield name, sitk.ReadImage(LUNGS / f"{name}_ct.nii.gz"), mask > 0
+
+
+def main():
+    from infnet.anatomy.lungs import segment_lungs
+
+    scores = {name: dice(sitk.GetArrayFromImage(segment_lungs(ct)) > 0, mask) for name, ct, mask in cases()}
+    for name, score in sorted(scores.items(), key=lambda item: item[1]):
+        print(f"{name:<10}{score:.3f}")
+    slices = [score for name, score in scores.items() if name.startswith("slice")]
+    print(f"slices: mean {np.mean(slices):.4f}, worst {min(slices):.3f}")
+
+
+if __name__ == "__main__":
+    main()

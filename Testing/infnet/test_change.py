@@ -1,0 +1,194 @@
+"""Change over time: figures against subtraction, maps against lungs that were moved and lesions that were painted."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from infnet import cli
+from infnet.errors import InputError, NoLungError
+from infnet.quantification.change import FIGURES, changes, comparison_warnings, in_order, map_change
+from infnet.quantification.measurements import measure, voxel_ml
+from infnet.quantification.registration import Chest, register_lungs
+from infnet.quantification.study import Study, write_study
+from phantoms import CONSOLIDATION_HU, DIRECTIONS, GGO_HU, empty_grid, make_chest
+
+voxels = sitk.GetArrayFromImage
+RIGHT_GGO, LEFT_DENSE = (-75.0, 10.0, 20.0), (92.0, 48.0, -10.0)  # centres in the phantom
+
+
+def ball(grid, centre, radius):
+    """Voxels of a grid within a ball, in mm."""
+    z, y, x = np.indices(grid.GetSize()[::-1])
+    matrix = np.reshape(grid.GetDirection(), (3, 3)) * grid.GetSpacing()
+    points = np.stack([x, y, z], -1) @ matrix.T + grid.GetOrigin()
+    return np.linalg.norm(points - centre, axis=-1) < radius
+
+
+def chest(grid=None, **options):
+    made = make_chest(grid or empty_grid((84, 72, 46), (4, 4, 5)), **options)
+    return Chest(made.ct, made.lungs, made.findings)
+
+
+def paint(scan, centre, radius, hu, label):
+    """A chest with a lesion more; label 0 paints healthy lung."""
+    where = ball(scan.ct, centre, radius) & (voxels(scan.lungs) > 0)
+    images = []
+    for image, value in ((scan.ct, hu), (scan.lungs, None), (scan.findings, label)):
+        array = voxels(image)
+        if value is not None:
+            array[where] = value
+        painted = sitk.GetImageFromArray(array)
+        painted.CopyInformation(image)
+        images.append(painted)
+    return Chest(*images)
+
+
+def moved(scan, transform, grid=None):
+    """A chest as it looks after a motion; ``transform`` takes points of the moved chest to where they were."""
+    grid = grid or scan.ct
+    methods = ((scan.ct, sitk.sitkLinear, -1000), *((image, sitk.sitkNearestNeighbor, 0) for image in scan[1:]))
+    return Chest(*(sitk.Resample(image, grid, transform, method, outside) for image, method, outside in methods))
+
+
+def study(folder, scan, date=None, patient=None, **provenance):
+    folder.mkdir(parents=True)
+    sitk.WriteImage(scan.ct, folder / "ct.nrrd")
+    measured = measure(scan.ct, scan.findings, scan.lungs, None)
+    made = Study(
+        case=folder.name, ct=folder / "ct.nrrd", table=measured.rows, severity=None, sources=measured.sources,
+        provenance={"use": "test", **provenance}, warnings=[], seconds={}, date=date, patient=patient, folder=folder,
+    )  # fmt: skip
+    write_study(made, scan.findings, scan.lungs)
+    return made
+
+
+def test_figures_are_subtracted_from_the_first_and_from_the_previous(tmp_path):
+    scan = chest()
+    less = paint(scan, LEFT_DENSE, 60, -850, 0)
+    studies = [study(tmp_path / name, s) for name, s in (("a", scan), ("b", less), ("c", scan))]
+    rows = changes(studies)
+    first, second, third = (row for row in rows if (row["region"], row["figure"]) == ("total", "infection_ml"))
+    values = [s.table[-1]["infection_ml"] for s in studies]
+    assert [row["value"] for row in (first, second, third)] == values
+    assert first["change"] == 0 and first["change_since_previous"] is None
+    assert second["change"] == values[1] - values[0] == second["change_since_previous"] < 0
+    assert second["change_percent"] == pytest.approx(100 * (values[1] / values[0] - 1))
+    assert third["change"] == 0 and third["change_since_previous_percent"] > 0
+    (left,) = (
+        row for row in rows if row["case"] == "c" and (row["region"], row["figure"]) == ("left lung", "infection_ml")
+    )
+    assert left["change_since_previous_percent"] is None and left["change_since_previous"] > 0  # of nothing
+    named = {(row["region"], row["figure"]) for row in rows}
+    assert {figure for region, figure in named if region == "total"} == set(FIGURES) - {"severity"}
+
+
+def test_studies_are_ordered_by_date_or_as_given(tmp_path):
+    scan = chest()
+    late, early = study(tmp_path / "late", scan, "2020-04-01"), study(tmp_path / "early", scan, "2020-03-01")
+    assert in_order([late, early]) == ([early, late], [])
+    ordered, (warning,) = in_order([late, replace(early, date=None)])
+    assert ordered[0] is late and "early" in warning
+    with pytest.raises(InputError, match="several patients"):
+        in_order([replace(late, patient="1"), replace(early, patient="2")])
+    with pytest.raises(InputError, match="two studies"):
+        in_order([late])
+    with pytest.raises(InputError, match="twice"):
+        in_order([late, late])
+
+
+def test_what_makes_studies_incomparable_is_told(tmp_path):
+    one = study(tmp_path / "one", chest(), threshold=0.5, infection_weights_sha256="a")
+    assert comparison_warnings([one, one]) == []
+    other = replace(one, sources={"lobes": "zones"}, provenance={"threshold": 0.4, "infection_weights_sha256": "b"})
+    words = " ".join(comparison_warnings([one, other]))
+    assert all(word in words for word in ("lobes", "infection models", "thresholds"))
+
+
+def test_a_moved_chest_with_a_new_and_a_resolved_lesion(tmp_path):
+    """A deep breath between the scans: the lungs are shifted and 8 % longer; grids and directions differ."""
+    earlier = chest()
+    breath = sitk.AffineTransform(3)
+    breath.SetMatrix(np.diag([0.97, 0.98, 0.92]).ravel())
+    breath.SetTranslation((-12.0, 9.0, 15.0))
+    new = (60.0, -30.0, 25.0)
+    later = paint(paint(earlier, LEFT_DENSE, 60, -850, 0), new, 18, GGO_HU, 1)
+    later = moved(later, breath, empty_grid((90, 88, 66), (3.8, 3.8, 4.4), DIRECTIONS["oblique, transposed, flipped"]))
+    change = map_change(study(tmp_path / "1", earlier), study(tmp_path / "2", later))
+    assert change.registration.dice_before < 0.9 < 0.96 < change.registration.dice_after
+    assert change.registration.warnings == [] and change.registration.folded == 0
+    assert change.image.GetSize() == earlier.ct.GetSize() and change.image.GetOrigin() == earlier.ct.GetOrigin()
+    labels = voxels(change.image)
+    truth = {
+        1: voxels(earlier.findings) == 1,  # the right lung's ground glass
+        2: ball(earlier.ct, new, 18) & (voxels(earlier.lungs) > 0),
+        3: voxels(earlier.findings) == 2,
+    }
+    for (label, expected), centre in zip(truth.items(), (RIGHT_GGO, new, LEFT_DENSE), strict=True):
+        called = (labels == label) & ball(earlier.ct, centre, 40)  # elsewhere, borders of other lesions
+        assert 2 * np.sum(called & expected) / (np.sum(called) + np.sum(expected)) > 0.75, label
+    volumes = {1: "persistent", 2: "new", 3: "resolved"}
+    for label, name in volumes.items():
+        assert change.volumes_ml[name] == pytest.approx(np.sum(labels == label) * voxel_ml(earlier.ct))
+
+
+def test_a_deformation_is_followed_within_the_lungs():
+    """Lower lung moves by up to 14 mm, upper lung not: an affine transform is not enough."""
+    earlier = chest(noise_hu=0)
+    field = np.zeros((*earlier.ct.GetSize()[::-1], 3))
+    z = np.linspace(0, 1, field.shape[0])[:, None, None]
+    field[..., 2] = -14 * np.clip(1 - 2 * z, 0, 1) ** 2
+    image = sitk.GetImageFromArray(field, isVector=True)
+    image.CopyInformation(earlier.ct)
+    later = moved(earlier, sitk.DisplacementFieldTransform(image))
+    registration = register_lungs(earlier, later)
+    assert registration.dice_after > max(0.97, registration.dice_before)
+    back = sitk.Resample(later.findings, earlier.ct, registration.transform, sitk.sitkNearestNeighbor, 0)
+    for label in (1, 2):
+        one, other = (voxels(i) == label for i in (earlier.findings, back))
+        assert 2 * np.sum(one & other) / (one.sum() + other.sum()) > 0.85
+
+
+def test_lungs_that_do_not_fit_are_told_of():
+    one_lung = chest(left_lung=False, consolidation=False)
+    registration = register_lungs(chest(), one_lung)
+    assert registration.folded > 0.01 and "folds" in registration.warnings[-1]
+
+
+def test_no_lung_is_an_error():
+    scan = chest()
+    with pytest.raises(NoLungError):
+        register_lungs(scan, Chest(scan.ct, scan.lungs * 0, scan.findings))
+
+
+def test_the_command(tmp_path, capsys):
+    scan = chest()
+    grown = paint(scan, RIGHT_GGO, 26, CONSOLIDATION_HU, 2)
+    study(tmp_path / "march", scan, "2020-03-01")
+    study(tmp_path / "april", grown, "2020-04-01")
+    output = tmp_path / "change"
+    arguments = ["compare", str(tmp_path / "april"), str(tmp_path / "march"), "-o", str(output), "--progress", "json"]
+    assert cli.main(arguments) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    written = json.loads((output / "change.json").read_text(encoding="utf-8"))
+    assert written["schema"] == "infnet-change/1" and result["changes"] == written["changes"]
+    assert [entry["case"] for entry in written["studies"]] == ["march", "april"]
+    (map_,) = written["maps"]
+    assert map_["ml"]["new"] > map_["ml"]["resolved"] and map_["lung_dice_after"] > 0.98
+    assert (output / map_["map"]).name == "change-march-april.nrrd"
+    assert set(np.unique(voxels(sitk.ReadImage(output / map_["map"])))) >= {0, 1, 2}
+    with (output / "change.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(written["changes"]) and list(rows[0]) == list(written["changes"][0])
+    assert (output / "change.svg").read_text(encoding="utf-8").count("<svg") == 1
+    assert sitk.ReadImage(output / "change.png").GetSize()[0] > 1000
+
+
+def test_a_ct_that_is_gone_is_named(tmp_path, capsys):
+    for name in ("a", "b"):
+        study(tmp_path / name, chest(), f"2020-0{1 + (name == 'b')}-01")
+    (tmp_path / "b" / "ct.nrrd").unlink()
+    assert cli.main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(tmp_path / "out")]) == 3
+    assert str(tmp_path / "b" / "ct.nrrd") in " ".join(capsys.readouterr().err.split("\n"))

@@ -1,0 +1,111 @@
+"""``infnet quantify`` on files: what others made or corrected, on grids of their own."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from infnet import cli
+from infnet.anatomy.regions import LOBES
+from infnet.data.segmentations import write_segmentation
+from infnet.quantification.label_images import read_findings
+from phantoms import DIRECTIONS, empty_grid, make_chest
+
+voxels = sitk.GetArrayFromImage
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A chest's CT, findings, lungs and lobes (halves of the lungs' height, and no middle lobe), as files."""
+    folder = tmp_path_factory.mktemp("chest")
+    chest = make_chest(empty_grid((80, 72, 40), (4, 4, 5), DIRECTIONS["oblique"]), noise_hu=0)
+    lungs = voxels(chest.lungs)
+    upper = np.arange(len(lungs))[:, None, None] >= len(lungs) // 2
+    lobes = np.select([lungs == 0, lungs == 1], [0, np.where(upper, 1, 3)], np.where(upper, 4, 5)).astype(np.uint8)
+    image = sitk.GetImageFromArray(lobes)
+    image.CopyInformation(chest.ct)
+    sitk.WriteImage(chest.ct, folder / "ct.nrrd")
+    write_segmentation(chest.findings, folder / "s.seg.nrrd", {})
+    sitk.WriteImage(chest.lungs, folder / "lungs.nrrd")
+    write_segmentation(image, folder / "lobes.seg.nrrd", {}, LOBES)
+    return folder, chest
+
+
+def quantify(folder, *arguments):
+    return cli.main(["quantify", str(folder / "ct.nrrd"), *map(str, arguments)])
+
+
+def test_the_table_of_files(files, tmp_path, capsys):
+    folder, chest = files
+    arguments = (
+        "--segmentation",
+        folder / "s.seg.nrrd",
+        "--lungs",
+        folder / "lungs.nrrd",
+        "--lobes",
+        folder / "lobes.seg.nrrd",
+    )
+    assert quantify(folder, *arguments, "-o", tmp_path / "t.csv", "--case", "first") == 0
+    assert "total" in capsys.readouterr().out
+    assert quantify(folder, *arguments, "-o", tmp_path / "t.json") == 0
+    values = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    assert values["schema"] == "infnet-measurements/1" and values["case"] == "ct.nrrd"
+    assert values["sources"] == {
+        "findings": "s.seg.nrrd", "lungs": "lungs.nrrd", "lobes": "existing", "lobes_approximate": False,
+    }  # fmt: skip
+    assert any("right middle lobe" in warning for warning in values["warnings"]) and values["severity"] is None
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["case"] for row in rows} == {"first"} and len(rows) == len(values["table"]) == 9
+    total = values["table"][-1]
+    assert float(rows[-1]["infection_ml"]) == total["infection_ml"]
+    assert total["ggo_ml"] == pytest.approx(np.count_nonzero(voxels(chest.findings) == 1) * 0.08, rel=1e-6)
+    assert total["ggo_mean_hu"] == -550
+
+
+def test_findings_that_slicer_saved_anew(files, tmp_path):
+    """Cropped, with other label values, known by name only; a segment that is no finding is left out."""
+    _, chest = files
+    array = voxels(chest.findings)
+    box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(array))
+    cropped = chest.findings[box[2], box[1], box[0]]
+    labels = sitk.ChangeLabel(cropped, {1: 7, 2: 3})
+    for key, value in {
+        "Segment0_Name": "consolidation", "Segment0_LabelValue": "3", "Segment0_Layer": "0",
+        "Segment1_Name": "Ground-glass opacity", "Segment1_LabelValue": "7", "Segment1_Layer": "0",
+        "Segment2_Name": "Nodule", "Segment2_LabelValue": "9", "Segment2_Layer": "0",
+    }.items():  # fmt: skip
+        labels.SetMetaData(key, value)
+    sitk.WriteImage(labels, tmp_path / "edited.seg.nrrd")
+    assert np.array_equal(voxels(read_findings(tmp_path / "edited.seg.nrrd", chest.ct)), array)
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "words"),
+    [
+        (lambda chest: chest.findings + 2, 3, "labels are the whole numbers 0 to 2"),
+        (lambda chest: sitk.Cast(chest.findings, sitk.sitkFloat32) / 2, 3, "whole numbers"),
+        (lambda chest: sitk.Compose(chest.findings, chest.findings), 3, "one value a voxel"),
+    ],
+)
+def test_what_is_no_label_image_is_refused(files, tmp_path, capsys, make, status, words):
+    folder, chest = files
+    sitk.WriteImage(make(chest), tmp_path / "s.nrrd")
+    arguments = ("--segmentation", tmp_path / "s.nrrd", "--lungs", folder / "lungs.nrrd", "-o", tmp_path / "t.csv")
+    assert quantify(folder, *arguments, "--progress", "json") == status
+    error = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert words in error["message"] and str(tmp_path / "s.nrrd") in error["message"]
+    assert not (tmp_path / "t.csv").exists()
+
+
+def test_labels_beside_the_ct_and_empty_lungs_are_refused(files, tmp_path, capsys):
+    folder, chest = files
+    sitk.WriteImage(chest.lungs * 0, tmp_path / "none.nrrd")
+    far = sitk.Image(chest.lungs)
+    far.SetOrigin((5000.0, 0.0, 0.0))
+    sitk.WriteImage(far, tmp_path / "far.nrrd")
+    for name, status, code in (("none.nrrd", 4, "no-lung"), ("far.nrrd", 3, "geometry")):
+        arguments = ("--segmentation", folder / "s.seg.nrrd", "--lungs", tmp_path / name, "-o", tmp_path / "t.csv")
+        assert quantify(folder, *arguments, "--progress", "json") == status
+        assert json.loads(capsys.readouterr().out.splitlines()[-1])["code"] == code

@@ -1,0 +1,37 @@
+"""A network for the infection that trains in no time, and the command line with it: python tinynetwork.py train …"""
+
+import sys
+
+from infnet.cli import main
+from infnet.networks import NETWORKS, InfNetMaps, NetworkSpec
+from torch import nn
+from torch.nn import functional
+
+
+class TinyNetwork(nn.Module):
+    """Two maps, an edge and, if wanted, the heads, from two convolutions. Without batch normalisation, by default."""
+
+    def __init__(self, batch_norm=False, dropout=0.0, consolidation_head=False, gate_head=False):
+        super().__init__()
+        norm = nn.BatchNorm2d(8) if batch_norm else nn.GroupNorm(2, 8)
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), norm, nn.ReLU(), nn.Dropout2d(dropout))
+        self.coarse, self.fine, self.edge = (nn.Conv2d(8, 1, 3, padding=1) for _ in range(3))
+        self.consolidation_head = nn.Conv2d(8, 1, 3, padding=1) if consolidation_head else None
+        self.gate_head = nn.Linear(8, 1) if gate_head else None
+
+    def forward(self, x):
+        f = self.body(x)
+        maps = InfNetMaps(
+            Sg=self.coarse(f),
+            S3=self.fine(f),
+            Se=self.edge(f),
+            consolidation=self.consolidation_head(f) if self.consolidation_head else None,
+        ).each(lambda s: functional.interpolate(s, x.shape[-2:], mode="bilinear"))
+        return maps._replace(gate=self.gate_head(f.amax((-2, -1)))[:, 0] if self.gate_head else None)
+
+
+TINY = NetworkSpec("tiny", "infection", TinyNetwork, guided=False, summary="", reference="")
+
+if __name__ == "__main__":
+    NETWORKS["tiny"] = TINY
+    sys.exit(main(sys.argv[1:]))
