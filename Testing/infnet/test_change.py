@@ -9,9 +9,10 @@ import pytest
 import SimpleITK as sitk
 from infnet import cli
 from infnet.errors import InputError, NoLungError
-from infnet.quantification.change import FIGURES, changes, comparison_warnings, in_order, map_change
+from infnet.quantification import change as change_module
+from infnet.quantification.change import FIGURES, RESOLVED, changes, comparison_warnings, in_order, map_change
 from infnet.quantification.measurements import measure, voxel_ml
-from infnet.quantification.registration import Chest, register_lungs
+from infnet.quantification.registration import Chest, LungRegistration, _folded, register_lungs
 from infnet.quantification.study import Study, write_study
 from phantoms import CONSOLIDATION_HU, DIRECTIONS, GGO_HU, empty_grid, make_chest
 
@@ -97,6 +98,8 @@ def test_studies_are_ordered_by_date_or_as_given(tmp_path):
         in_order([late])
     with pytest.raises(InputError, match="twice"):
         in_order([late, late])
+    with pytest.raises(InputError, match="are called late"):
+        in_order([late, replace(early, case="late")])
 
 
 def test_what_makes_studies_incomparable_is_told(tmp_path):
@@ -152,9 +155,40 @@ def test_a_deformation_is_followed_within_the_lungs():
 
 
 def test_lungs_that_do_not_fit_are_told_of():
-    one_lung = chest(left_lung=False, consolidation=False)
-    registration = register_lungs(chest(), one_lung)
-    assert registration.folded > 0.01 and "folds" in registration.warnings[-1]
+    lungs = sitk.Image(8, 8, 8, sitk.sitkFloat32) + 1
+    mirrored = sitk.AffineTransform(3)
+    mirrored.SetMatrix(np.diag([1.0, 1.0, -1.0]).ravel())
+    assert _folded(mirrored, lungs) == 1 and _folded(sitk.AffineTransform(3), lungs) == 0
+    assert LungRegistration(mirrored, 0.5, 0.95, 0.0005).warnings == []
+    poor, folds = LungRegistration(mirrored, 0.5, 0.89, 0.02).warnings
+    assert "0.89" in poor and "folds 2.0 %" in folds
+
+
+@pytest.fixture
+def at_rest(monkeypatch):
+    """Nothing has moved, and no registration is needed to know it."""
+    rest = LungRegistration(sitk.Transform(), 1.0, 1.0, 0.0)
+    monkeypatch.setattr(change_module, "register_lungs", lambda earlier, later, progress: rest)
+
+
+def test_what_the_later_scan_does_not_show_is_not_called_resolved(tmp_path, at_rest):
+    earlier = chest(noise_hu=0)
+    healthy = paint(paint(earlier, LEFT_DENSE, 60, -850, 0), RIGHT_GGO, 60, -850, 0)
+    middle = slice(0, 23)  # the feet's half: of the right lung's ground glass it shows no whole slice
+    change = map_change(
+        study(tmp_path / "1", earlier), study(tmp_path / "2", Chest(*(i[:, :, middle] for i in healthy)))
+    )
+    findings, labels = voxels(earlier.findings) > 0, voxels(change.image)
+    assert (
+        np.array_equal(labels == RESOLVED, findings & (np.arange(46) < 23)[:, None, None])
+        and (labels == RESOLVED).any()
+    )
+    assert set(np.unique(labels)) == {0, RESOLVED}
+    assert (
+        change.unseen_ml == pytest.approx(np.count_nonzero(findings[23:]) * voxel_ml(earlier.ct))
+        and change.unseen_ml > 20
+    )
+    assert f"{change.unseen_ml:.1f} mL lie outside the later scan" in change.warnings[-1]
 
 
 def test_no_lung_is_an_error():
@@ -163,7 +197,7 @@ def test_no_lung_is_an_error():
         register_lungs(scan, Chest(scan.ct, scan.lungs * 0, scan.findings))
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path, capsys, at_rest):
     scan = chest()
     grown = paint(scan, RIGHT_GGO, 26, CONSOLIDATION_HU, 2)
     study(tmp_path / "march", scan, "2020-03-01")
@@ -176,7 +210,7 @@ def test_the_command(tmp_path, capsys):
     assert written["schema"] == "infnet-change/1" and result["changes"] == written["changes"]
     assert [entry["case"] for entry in written["studies"]] == ["march", "april"]
     (map_,) = written["maps"]
-    assert map_["ml"]["new"] > map_["ml"]["resolved"] and map_["lung_dice_after"] > 0.98
+    assert map_["ml"]["new"] > map_["ml"]["resolved"] == 0 and map_["lung_dice_after"] == 1
     assert (output / map_["map"]).name == "change-march-april.nrrd"
     assert set(np.unique(voxels(sitk.ReadImage(output / map_["map"])))) >= {0, 1, 2}
     with (output / "change.csv").open(newline="", encoding="utf-8") as file:

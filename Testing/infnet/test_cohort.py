@@ -53,6 +53,8 @@ def test_a_list_of_cases(tmp_path):
         ("ct,case\na,../x\n", "rename"),
         ("ct,case\na,..\n", "rename"),
         ("ct,case\na,b,c\n", "more cells"),
+        ("ct,case,date\na,b,2020-3-1\n", "line 2.*YYYY-MM-DD"),
+        ("ct,case,date\na,b,20200301\n", "line 2.*YYYY-MM-DD"),
     ],
 )
 def test_a_bad_list_is_refused_before_the_work(tmp_path, text, words):

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from infnet.errors import InputError
-from infnet.evaluation.calibration import Reliability, fit_platt_scaling, fit_temperature
+from infnet.evaluation.calibration import Reliability, calibrated, fit_platt_scaling
 from infnet.evaluation.metrics import METRICS, dice, paper_metrics, threshold_mean_dice, threshold_metrics
 from infnet.evaluation.resizing import imresize
 from infnet.evaluation.statistics import compare, summarise
@@ -329,23 +329,31 @@ def test_calibrated_maps_have_no_calibration_error():
     assert reliability.as_dict()["expected_calibration_error"] < 0.01
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1, 2.5])
-def test_the_temperature_that_spoiled_the_maps_is_found(temperature):
-    maps, truths = drawn_pixels(1 / temperature, 0)
-    assert fit_temperature(maps, truths) == pytest.approx(temperature, rel=0.05)
-    eight_bit = [(map_ * 255).round() / 255 for map_ in maps]
-    assert fit_temperature(eight_bit, truths) == pytest.approx(temperature, rel=0.1)
+@pytest.mark.parametrize(("slope", "offset"), [(0.4, 0.0), (2.0, 0.0), (0.6, -1.2)])
+def test_the_scaling_that_spoiled_the_maps_is_found_and_undone(slope, offset):
+    maps, truths = drawn_pixels(slope, offset)
+    scaling = fit_platt_scaling(maps, truths)
+    assert scaling == pytest.approx((1 / slope, offset), abs=0.05)
+    in_eight_bits = [(map_ * 255).round() / 255 for map_ in maps]
+    assert fit_platt_scaling(in_eight_bits, truths) == pytest.approx((1 / slope, offset), rel=0.1, abs=0.05)
+    scores = []
+    for how in ((1, 0), scaling):
+        reliability = Reliability()
+        for map_, truth in zip(maps, truths, strict=True):
+            reliability.add(calibrated(map_, *how), truth)
+        scores.append(reliability.as_dict()["expected_calibration_error"])
+    assert scores[1] < 0.01 < scores[0]
 
 
-def test_the_shift_that_spoiled_the_maps_is_found():
-    assert fit_platt_scaling(*drawn_pixels(0.6, -1.2)) == pytest.approx((0.6, -1.2), abs=0.05)
+def test_maps_that_tell_nothing_are_not_turned_over():
+    maps, truths = drawn_pixels(-1, 0)
+    assert fit_platt_scaling(maps, truths)[0] == pytest.approx(20)
 
 
 def test_no_calibration_without_both_kinds_of_pixels():
     for truth in (np.zeros((3, 3), bool), np.ones((3, 3), bool)):
-        for fit in (fit_temperature, fit_platt_scaling):
-            with pytest.raises(InputError, match="pixels that are"):
-                fit([np.full((3, 3), 0.4)], [truth])
+        with pytest.raises(InputError, match="pixels that are"):
+            fit_platt_scaling([np.full((3, 3), 0.4)], [truth])
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

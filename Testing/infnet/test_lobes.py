@@ -21,6 +21,7 @@ from infnet.anatomy.lobe_atlas import GRID_MM, _atlas, fit_atlas
 from infnet.anatomy.lobes import segment_lobes
 from infnet.anatomy.recognition import recognise
 from infnet.anatomy.regions import LOBES, LUNGS, ZONES
+from infnet.anatomy.totalsegmentator_lobes import totalsegmentator_ready
 from infnet.anatomy.zones import lung_zones
 from infnet.commands.lobes import _SOURCES
 from infnet.data.segmentations import write_segmentation
@@ -217,12 +218,18 @@ class TestExisting:
         with pytest.raises(InputError, match="no lobe was recognised"):
             read_lobes(tmp_path / "l.nrrd", lungs)
 
+    def test_zones_are_not_taken_for_lobes(self, patient, tmp_path):
+        lungs = image_of(lungs_of(patient))
+        sitk.WriteImage(lung_zones(lungs), tmp_path / "z.nrrd")
+        with pytest.raises(InputError, match="zones"):
+            read_lobes(tmp_path / "z.nrrd", lungs)
+
     def test_a_missing_lobe_is_told(self, patient, tmp_path):
         four = np.where(patient == 2, 0, patient)
         write_segmentation(image_of(four), tmp_path / "l.seg.nrrd", {}, LOBES)
         lungs = image_of(lungs_of(patient))
         lobes = segment_lobes(lungs, lungs, existing=tmp_path / "l.seg.nrrd")
-        assert lobes.source == "existing" and not lobes.approximate
+        assert lobes.source == "existing" and not lobes.approximate and lobes.attribution is None
         assert [w for w in lobes.warnings if "no right middle lobe" in w] == lobes.warnings != []
 
 
@@ -355,6 +362,11 @@ class TestNetworks:
         monkeypatch.setenv("TOTALSEG_HOME_DIR", str(tmp_path / "none"))
         lungs = image_of(lungs_of(patient), (4.2, 4.2, 4.2))
         assert segment_lobes(lungs, lungs).source == "atlas", "it has no weights, and auto downloads none"
+        results = tmp_path / "none/nnunet/results"
+        (results / "Dataset291_TotalSegmentator_part1_organs_1559subj").mkdir(parents=True)
+        assert not totalsegmentator_ready(), "for a subset of the structures, it uses a second model"
+        (results / "Dataset298_TotalSegmentator_total_6mm_1559subj").mkdir()
+        assert totalsegmentator_ready()
         ct = image_of(lungs_of(patient))
         if status:
             with pytest.raises(ToolError, match="no weights"):

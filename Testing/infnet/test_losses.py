@@ -121,23 +121,14 @@ def test_plain_loss_of_a_soft_truth_is_least_at_that_truth(probability):
 
 
 @pytest.mark.parametrize("loss", [segmentation_loss, plain_loss])
-def test_the_loss_of_an_empty_truth_falls_with_what_is_found(loss):
-    """IoU and BCE together rise with the false finding, from nothing; with the +1 of eq. 4 the IoU stands at 1."""
+def test_of_an_empty_truth_bce_alone_is_learnt(loss):
+    """Nothing where the map is empty; every pixel found adds its own part of the mean."""
     empty = torch.zeros(1, 1, 100, 100)
-    values, slopes = [], []
-    for rows in (0, 1, 5, 20, 100):
-        logits = torch.full_like(empty, -20.0)
-        logits[..., :rows, :] = 2
-        logits.requires_grad_()
-        value = loss(logits, empty)
-        value.backward()
-        values.append(value.item())
-        slopes.append(logits.grad[..., : max(rows, 1), :].sum().item())
-    assert values[0] < 1e-6 and values == sorted(values)
-    assert all(slope > 0.01 for slope in slopes[1:])
-    half = torch.full_like(empty, -30.0)
-    half[..., :1, :] = 30  # a hundredth of the image, surely
-    assert loss(half, empty).item() - 30 / 100 == pytest.approx(0.5, abs=1e-3)
+    logits = torch.full_like(empty, -30.0)
+    assert loss(logits, empty).item() < 1e-6
+    for rows in (1, 5, 20, 100):
+        logits[..., :rows, :] = 30
+        assert loss(logits, empty).item() == pytest.approx(30 * rows / 100, rel=1e-5)
 
 
 def test_an_empty_image_in_a_batch_does_not_change_the_others_share():

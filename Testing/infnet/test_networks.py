@@ -17,23 +17,9 @@ from infnet.networks.normalisation import normalise
 from infnet.networks.partial_decoder import ParallelPartialDecoder
 from infnet.networks.pretrained import load_imagenet_weights
 from infnet.networks.reverse_attention import ReverseAttention
+from tinynetwork import SMALL_OPTIONS
 
 EVERYTHING = {"finest_level": 2, "consolidation_head": True, "gate_head": True}
-# Options that make every network small enough for a test.
-SMALL = {
-    "inf-net": {"encoder": "efficientnet_lite0"},
-    "unet": {"base_channels": 4},
-    "unet++": {"base_channels": 4},
-    "attention-unet": {"base_channels": 4},
-    "gated-unet": {"base_channels": 4},
-    "dense-unet": {"encoder": "densenet121"},
-    "deeplabv3+-s8": {"encoder": "resnet18"},
-    "deeplabv3+-s16": {"encoder": "resnet18"},
-    "fcn8s": {"hidden": 8},
-    "infection-guided-fcn8s": {"hidden": 8},
-    "multi-class-unet": {"base_channels": 4},
-    "infection-guided-unet": {"base_channels": 4},
-}
 
 
 def outputs(network, task, *inputs):
@@ -168,7 +154,7 @@ def test_every_parameter_of_inf_net_receives_a_gradient(encoder):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_takes_any_size_from_32_pixels_and_looks_at_what_it_says(name):
     spec = NETWORKS[name]
-    network = build_network(name, SMALL[name])
+    network = build_network(name, SMALL_OPTIONS[name])
     assert_every_parameter_learns(network, spec.task)
     network.eval()
     with torch.no_grad():
@@ -198,7 +184,7 @@ def test_padding_is_at_the_far_border_and_cut_off_again():
 
 @pytest.mark.parametrize("stride", [8, 16])
 def test_deeplab_keeps_its_output_stride(stride):
-    network = build_network(f"deeplabv3+-s{stride}", SMALL["deeplabv3+-s8"])
+    network = build_network(f"deeplabv3+-s{stride}", SMALL_OPTIONS["deeplabv3+-s8"])
     assert network.body.body.encoder(torch.zeros(1, 3, 64, 64))[-1].shape[-1] == 64 // stride
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from infnet.devices import choose_device
 from infnet.errors import DeviceError, InvalidModelError, OutOfMemoryError
+from infnet.evaluation.calibration import calibrated
 from infnet.inference.predictor import SlicePrediction, SlicePredictor
 from infnet.networks import InfNetMaps
 from infnet.weights.cards import ModelCard
@@ -47,7 +48,7 @@ def predictor(network, batch_size=4, alone=False, precision="32", **card):
         description["network"] = {"name": "echo", "options": {"consolidation_head": True}}
     infection = Model(ModelCard("echo", "infection", **description, **card), network)
     findings = None if alone else Model(ModelCard("dark", "findings", **description), DarkIsConsolidation())
-    return SlicePredictor(infection, findings, "cpu", batch_size, precision)
+    return SlicePredictor(infection, findings, "cpu", batch_size, precision, "eager")
 
 
 def test_predictions_come_in_order_and_in_the_slices_sizes():
@@ -68,6 +69,41 @@ def test_a_place_keeps_its_place():
     (prediction,) = predictor(Echo())([slice_])
     assert prediction.infection[5, 5] > 0.8
     assert max(prediction.infection[5, -5], prediction.infection[-5, 5], prediction.infection[-5, -5]) < 0.25
+
+
+def test_the_next_batch_is_rendered_while_the_networks_look_and_no_further():
+    """Memory grows with the batch: of twelve slices, at most two batches are there at any time."""
+    rendered = []
+
+    def slices():
+        for i in range(12):
+            rendered.append(i)
+            yield np.full((50, 50), 0.5, np.float32)
+
+    taken = 0
+    for _ in predictor(Echo(), batch_size=2)(slices()):
+        taken += 1
+        assert len(rendered) <= taken + 1 + 2, "besides the rest of this batch, one more"
+    assert taken == len(rendered) == 12
+
+
+def test_a_slice_that_cannot_be_rendered_ends_the_run_after_those_before():
+    def slices():
+        yield from [np.full((50, 50), 0.5, np.float32)] * 5
+        raise ValueError("no slice")
+
+    predictions = predictor(Echo(), batch_size=2)(slices())
+    assert len([next(predictions) for _ in range(4)]) == 4
+    with pytest.raises(ValueError, match="no slice"):
+        next(predictions)
+
+
+def test_short_memory_in_one_batch_makes_the_next_ones_smaller():
+    network = Echo(memory=3)
+    slices = [np.full((50, 50), 0.1 * i, np.float32) for i in range(1, 9)]
+    predictions = list(predictor(network)(slices))
+    assert [round(float(p.infection.mean()), 1) for p in predictions] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    assert set(network.batches) == {2}
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
@@ -132,10 +168,11 @@ def test_the_gate_is_told_and_empties_slices_below_the_models_threshold(alone):
     assert next(predictor(Echo())(slices)).gate is None
 
 
-def test_a_temperature_divides_the_logits():
-    (prediction,) = predictor(Echo(), temperature=2.0)([np.full((64, 64), 0.8, np.float32)])
-    expected = 1 / (1 + np.exp(-np.log(0.8 / 0.2) / 2))
-    np.testing.assert_allclose(prediction.infection, expected, atol=1e-4)
+def test_the_cards_calibration_is_that_which_was_fitted():
+    (prediction,) = predictor(Echo(), temperature=2.0, offset=-0.5)([np.full((64, 64), 0.8, np.float32)])
+    expected = calibrated(np.array([0.8]), 2.0, -0.5)
+    assert expected == pytest.approx(1 / (1 + np.exp(0.5) / 2))  # half the logit of 0.8 is log 2
+    np.testing.assert_allclose(prediction.infection, expected[0], atol=1e-4)
 
 
 def test_precision_is_that_of_the_networks_arithmetic():

@@ -135,6 +135,15 @@ def test_a_ct_whose_given_lungs_are_empty_is_told(ct, chest, tmp_path, capsys):
     assert "no lung in" in capsys.readouterr().err
 
 
+def test_if_no_ct_can_be_used_each_is_told_why(ct, tmp_path, capsys):
+    sitk.WriteImage(sitk.ReadImage(str(ct))[:, :, 5], tmp_path / "one-slice.nrrd")
+    inputs = [str(tmp_path / "one-slice.nrrd"), str(tmp_path / "nowhere.nrrd")]
+    assert main(["prepare", *inputs, "-o", str(tmp_path / "out")]) == 3
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "None of the 2 CTs" in told and "one-slice: " in told and "nowhere: " in told
+    assert not (tmp_path / "out").exists()
+
+
 def test_slices_of_two_runs_are_not_mixed(ct, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "something").touch()

@@ -9,7 +9,8 @@ import SimpleITK as sitk
 from infnet import cli
 from infnet.anatomy.regions import LOBES
 from infnet.data.segmentations import write_segmentation
-from infnet.quantification.label_images import read_findings
+from infnet.errors import InputError
+from infnet.quantification.label_images import read_findings, read_lungs
 from phantoms import DIRECTIONS, empty_grid, make_chest
 
 voxels = sitk.GetArrayFromImage
@@ -79,6 +80,39 @@ def test_findings_that_slicer_saved_anew(files, tmp_path):
         labels.SetMetaData(key, value)
     sitk.WriteImage(labels, tmp_path / "edited.seg.nrrd")
     assert np.array_equal(voxels(read_findings(tmp_path / "edited.seg.nrrd", chest.ct)), array)
+
+
+def test_lungs_of_a_segmentation_are_known_by_their_names_and_not_by_their_values(files, tmp_path):
+    """3D Slicer numbers segments in the order in which they were made: the left lung can be 1."""
+    _, chest = files
+    swapped = sitk.ChangeLabel(chest.lungs, {1: 2, 2: 1})
+    for key, value in {
+        "Segment0_Name": "left lung", "Segment0_LabelValue": "1", "Segment1_Name": "right lung",
+        "Segment1_LabelValue": "2",
+    }.items():  # fmt: skip
+        swapped.SetMetaData(key, value)
+    sitk.WriteImage(swapped, tmp_path / "lungs.seg.nrrd")
+    assert np.array_equal(voxels(read_lungs(tmp_path / "lungs.seg.nrrd", chest.ct)), voxels(chest.lungs))
+
+
+@pytest.mark.parametrize("direction", ["LPS", "RAS", "sagittal"])
+def test_lungs_on_the_wrong_side_are_refused(tmp_path, direction):
+    chest = make_chest(empty_grid((20, 18, 12), (16, 16, 20), DIRECTIONS[direction]))
+    sitk.WriteImage(sitk.ChangeLabel(chest.lungs, {1: 2, 2: 1}), tmp_path / "lungs.nrrd")
+    with pytest.raises(InputError, match="label 1 lies on the patient's left"):
+        read_lungs(tmp_path / "lungs.nrrd", chest.ct)
+    sitk.WriteImage(chest.lungs, tmp_path / "lungs.nrrd")
+    assert np.array_equal(voxels(read_lungs(tmp_path / "lungs.nrrd", chest.ct)), voxels(chest.lungs))
+
+
+def test_consolidated_lung_counts_where_the_lungs_are_found_in_the_ct(files, tmp_path):
+    """A threshold misses more than a tenth of it; infnet segment counts it, and so does this."""
+    folder, chest = files
+    assert quantify(folder, "--segmentation", folder / "s.seg.nrrd", "-o", tmp_path / "t.json") == 0
+    *_, left, total = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))["table"]
+    truth_ml = np.count_nonzero(voxels(chest.findings) == 2) * 0.08
+    assert left["consolidation_ml"] == total["consolidation_ml"] == pytest.approx(truth_ml, rel=0.04)
+    assert all(row[f"{finding}_percent"] <= 100 for row in (left, total) for finding in ("ggo", "infection"))
 
 
 @pytest.mark.parametrize(

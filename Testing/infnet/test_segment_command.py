@@ -10,8 +10,10 @@ import pytest
 import SimpleITK as sitk
 from bands import LOOK, BandPredictor
 from infnet import cli
+from infnet.data.segmentations import read_provenance
 from infnet.errors import InvalidModelError
 from infnet.inference.predictor import SlicePredictor
+from infnet.quantification.study import read_study
 from phantoms import DIRECTIONS, empty_grid, make_chest, write_dicom_series
 
 voxels = sitk.GetArrayFromImage
@@ -66,7 +68,7 @@ def test_the_json_protocol_and_every_output(phantom, ct, models, tmp_path, capsy
         ct, "-o", output, "--table", table, "--probability", probability, "--progress", "json",
         "--model", "a", "--labels-model", "b", "--device", "cpu", lobes="zones",
     )  # fmt: skip
-    assert status == 0 and models == [("a", "b", "cpu")]
+    assert status == 0 and models == [("a", "b", "cpu", "32", "auto")]
     *progress, result = events(capsys)
     stages = [event["stage"] for event in progress if event["event"] == "progress"]
     assert list(dict.fromkeys(stages)) == ["read", "lungs", "infection", "lobes", "write"]
@@ -150,7 +152,10 @@ def test_a_sheared_ct_is_refused_as_nifti_before_the_work(models, tmp_path, caps
 def test_dicom_folder_in(tmp_path):
     upright = make_chest(empty_grid((56, 50, 36), (6, 6, 6)), noise_hu=0)
     write_dicom_series(upright.ct, tmp_path / "dicom")
-    assert segment(tmp_path / "dicom", "-o", tmp_path / "out.nrrd") == 0
+    assert segment(tmp_path / "dicom", "-o", tmp_path / "out.nrrd", "--study", tmp_path / "march") == 0
+    study = read_study(tmp_path / "march")
+    assert study.case == "march" and study.provenance["series_instance_uid"] == "1.2.3.4.1"
+    assert read_provenance(study.findings())["series_instance_uid"] == "1.2.3.4.1"
     labels = sitk.ReadImage(tmp_path / "out.nrrd")
     assert labels[labels.TransformPhysicalPointToIndex((-75.0, 10.0, 20.0))] == 1
 

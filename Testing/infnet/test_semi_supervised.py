@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tinynetwork
 import torch
 from conftest import make_slices
 from hypothesis import given
@@ -17,9 +18,10 @@ from hypothesis.extra.numpy import arrays
 from infnet.cli import main
 from infnet.data.labelled_slices import Slice, digest, read_labelled_slices, read_slices
 from infnet.errors import InputError
+from infnet.networks import NETWORKS
 from infnet.reporting import silent
 from infnet.training import semi_supervised
-from infnet.training.cross_validation import folds
+from infnet.training.folds import folds
 from infnet.training.modules import MODULES
 from infnet.training.pseudo_labels import Review, stability, write_pseudo_label
 from infnet.training.recipe import Recipe
@@ -27,8 +29,17 @@ from infnet.training.semi_recipe import SEMI_RECIPES, SemiRecipe
 from infnet.training.semi_supervised import SemiSupervision
 from PIL import Image
 
-RECIPE = Recipe(encoder_weights="none", size=64, scales=(1.0,), batch_size=4, epochs=1, learning_rate=1e-2)
 SEMI = SemiRecipe(k=2, round_epochs=2, pre_training_epochs=3)
+
+
+@pytest.fixture(autouse=True)
+def tiny_network(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "tiny", tinynetwork.TINY)
+
+
+def recipe(**changes):
+    tiny = {"network": "tiny", "network_options": {"batch_norm": True, "dropout": 0.2}}
+    return Recipe(**tiny, size=64, scales=(1.0,), batch_size=4, epochs=1, learning_rate=1e-2, **changes)
 
 
 @pytest.fixture
@@ -79,7 +90,7 @@ def trainings(monkeypatch):
 
 def run_of(data, semi=SEMI, folder="run", progress=silent):
     labelled, unlabelled = read_labelled_slices(data / "labelled"), read_slices(data / "unlabelled")
-    return SemiSupervision(labelled, unlabelled, RECIPE, semi, data / folder, "cpu", "32", progress)
+    return SemiSupervision(labelled, unlabelled, recipe(), semi, data / folder, "cpu", "32", progress)
 
 
 def two_steps(run):
@@ -96,7 +107,7 @@ def test_d_training_grows_by_k_slices_a_round(k, rounds, sizes, data, trainings)
     two_steps(run_of(data, replace(SEMI, k=k, rounds=rounds)))
     first, *fine_tunings, pre_training, last = trainings
     labelled = ["0", "1", "2", "3"]
-    assert first["stems"] == last["stems"] == labelled and first["recipe"] == last["recipe"] == RECIPE
+    assert first["stems"] == last["stems"] == labelled and first["recipe"] == last["recipe"] == recipe()
     before = labelled
     for training, size in zip(fine_tunings, sizes, strict=True):
         assert training["stems"][: len(before)] == before  # nothing is ever taken out
@@ -114,7 +125,7 @@ def test_the_slices_are_chosen_at_random_from_the_seed(data, trainings):
     run = run_of(data, replace(SEMI, k=6))
     run.propagate()
     replace(run, run_folder=data / "again").propagate()
-    replace(run, run_folder=data / "other", recipe=replace(RECIPE, seed=1)).propagate()
+    replace(run, run_folder=data / "other", recipe=recipe(seed=1)).propagate()
     one, again, other = (trainings[i]["stems"] for i in (1, 3, 5))
     assert one == again != other and sorted(one) == sorted(other)
 
@@ -249,7 +260,10 @@ def test_pseudo_labels_are_slices_to_train_on(tmp_path):
     edge = np.asarray(Image.open(tmp_path / "Edge" / "a.png"))
     assert set(np.unique(edge[[19, 20]])) == {255} and not edge[:19].any() and not edge[21:].any()
     (hard,) = Review(tmp_path, hard=True).read(tmp_path / "Soft", [slice_], tmp_path / "slices.csv")
-    assert hard.soft is None and np.array_equal(hard.labels, read.labels)
+    assert np.array_equal(hard.labels, read.labels) and np.array_equal(hard.soft, 255 * read.labels)
+    write_pseudo_label(tmp_path, slice_, np.zeros_like(probability))
+    (empty,) = Review(tmp_path, hard=True).read(tmp_path / "Soft", [slice_], tmp_path / "slices.csv")
+    assert not empty.is_healthy, "a network that found nothing is no reader"
 
 
 def test_unstable_pseudo_labels_are_left_out_if_asked(tmp_path):
@@ -272,7 +286,7 @@ def test_stability_is_that_of_the_mask(soft):
     assert stability(np.where(soft > 127, np.uint8(255), np.uint8(0))) == 1
 
 
-OPTIONS = ["--size", "64", "--scales", "1", "--encoder-weights", "none", "--k", "4", "--device", "cpu"]
+OPTIONS = ["--network", "tiny", "--size", "64", "--scales", "1", "--k", "4", "--device", "cpu"]
 
 
 def command(data, *options):
@@ -325,13 +339,12 @@ def test_slices_of_excluded_volumes_are_not_used(data, trainings, capsys):
         (["--k", "0"], "K = 0"),
         (["--rounds", "0"], "0 rounds"),
         (["--smallest-stability", "2"], "stability 2"),
-        (["--hold-out-fold", "5"], "Fold 5 of 5"),
-        (["--hold-out-fold", "0", "--folds", "9"], "Fold 0 of 9"),
-        (["--task", "findings"], "infection alone"),
+        (["--hold-out-fold", "3", "--folds", "3"], "Fold 3 of 3: they are called 0 to 2"),
+        (["--hold-out-fold", "0", "--folds", "9"], "9 folds of 4 slices"),
+        (["--network", "infection-guided-unet"], "infection alone"),
         (["--network-option", "consolidation_head=True"], "infection alone"),
         (["--pseudo-labels", "nowhere"], "u0.png"),
         (["--exclude-volumes", "a"], "slices.csv"),
-        (["--priors", "nowhere"], "infnet train"),
     ],
 )
 def test_what_cannot_work_is_told_in_one_line_before_anything_is_written(options, message, data, capsys):

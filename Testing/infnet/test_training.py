@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,16 +21,21 @@ from infnet.cli import main
 from infnet.data.labelled_slices import LabelledSlice, read_labelled_slices
 from infnet.data.slice_dataset import SeededSampler, SliceDataset
 from infnet.errors import CancelledError, DeviceError, InputError
+from infnet.evaluation.metrics import dice
 from infnet.inference.predictor import infection_probability
 from infnet.networks import NETWORKS
 from infnet.networks.normalisation import normalise
 from infnet.reporting import silent
+from infnet.training import modules
 from infnet.training.batches import DealtBatches
 from infnet.training.checkpoints import Checkpoints
-from infnet.training.cross_validation import folds
+from infnet.training.cross_validation import summarise
 from infnet.training.fit import fit
+from infnet.training.folds import folds
 from infnet.training.model import make_model
+from infnet.training.modules import InfectionModule
 from infnet.training.recipe import Recipe, preset
+from infnet.weights.store import save_model
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -99,6 +105,7 @@ def test_what_the_slices_do_not_show_cannot_be_learnt(toy_slices, tmp_path):
     slices = read_labelled_slices(toy_slices)
     binary = [replace(s, labels=s.labels.clip(0, 1)) for s in slices]
     soft = [*slices, replace(slices[0], soft=slices[0].labels * 100)]
+    healthy = replace(slices[0], labels=slices[0].labels * 0)
     findings = preset("modern", "findings", network_options={"base_channels": 4}, **SMALL)
     for chosen, recipe, message in (
         (binary, findings, "label 2"),
@@ -106,7 +113,10 @@ def test_what_the_slices_do_not_show_cannot_be_learnt(toy_slices, tmp_path):
         (binary, tiny({"consolidation_head": True}), "label 2"),
         (soft, tiny({"consolidation_head": True}), "soft truth"),
         (slices, tiny({"gate_head": True}), "slices without"),
+        ([*slices, healthy], tiny({"gate_head": True}, healthy_share=0.0), "--healthy-share above 0"),
+        ([*slices, healthy], tiny({"gate_head": True}, synthetic_lesions=1.0), "--synthetic-lesions below 1"),
         (slices[:1], tiny(), "two or more"),
+        ([slices[0], healthy, healthy], tiny(healthy_share=0.4), "1 labelled slice"),
     ):
         with pytest.raises(InputError, match=message):
             fit(chosen, recipe, tmp_path / "run", "cpu")
@@ -116,7 +126,7 @@ def test_what_the_slices_do_not_show_cannot_be_learnt(toy_slices, tmp_path):
 @pytest.mark.parametrize(
     "recipe",
     [
-        {"options": {"batch_norm": True, "dropout": 0.2}},
+        {"options": {"batch_norm": True, "dropout": 0.2}, "ema_decay": 0.9},
         {"ema_decay": 0.0, "multi_scale": "all", "schedule": "constant", "optimizer": "adam", "gradient_clip": 0.5},
     ],
     ids=["modern", "as in the paper"],
@@ -160,8 +170,6 @@ def test_steps_at_every_scale_are_those_of_the_paper(toy_slices, tmp_path, monke
 
 
 def test_the_learning_rate_of_the_released_code_dies_after_epoch_50(toy_slices):
-    from infnet.training.modules import InfectionModule
-
     module = InfectionModule(tiny(schedule="paper-released-code", learning_rate=1e-4, epochs=100), steps_per_epoch=2)
     configured = module.configure_optimizers()
     optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
@@ -172,6 +180,35 @@ def test_the_learning_rate_of_the_released_code_dies_after_epoch_50(toy_slices):
         schedule.step()
     np.testing.assert_allclose(rates[::2], [1e-4] * 49 + [1e-5, 1e-6, 1e-7])
     assert rates[::2] == rates[1::2]
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
+def test_the_momentum_of_sgd_is_that_of_the_recipe(schedule):
+    module = InfectionModule(tiny(optimizer="sgd", momentum=0.7, schedule=schedule, epochs=4), steps_per_epoch=2)
+    configured = module.configure_optimizers()
+    optimizer = configured["optimizer"] if schedule == "one-cycle" else configured
+    assert optimizer.param_groups[0]["momentum"] == 0.7
+
+
+def test_the_seconds_of_a_training_are_those_of_all_its_parts(toy_slices, tmp_path, monkeypatch):
+    """A clock that goes on by one second whenever it is looked at."""
+    monkeypatch.setattr(modules, "time", SimpleNamespace(monotonic=itertools.count(100).__next__))
+    slices, recipe, run = read_labelled_slices(toy_slices), tiny(epochs=1), tmp_path / "run"
+
+    def interrupt(stage, done, total):
+        raise CancelledError("now")
+
+    with pytest.raises(CancelledError):
+        fit(slices, recipe, run, "cpu", interrupt)
+    for _ in range(2):  # the rest, and nothing more
+        assert fit(slices, recipe, run, "cpu").seconds == 2
+
+
+def test_any_network_is_offered_imagenets_weights(toy_slices, tmp_path, monkeypatch):
+    monkeypatch.setattr("infnet.training.fit.load_imagenet_weights", lambda network: type(network).__name__)
+    for asked, told in (("imagenet", "TinyNetwork"), ("none", "random")):
+        recipe = tiny(epochs=1, encoder_weights=asked)
+        assert fit(read_labelled_slices(toy_slices), recipe, tmp_path / asked, "cpu").initial_weights == told
 
 
 def test_the_gradient_is_clipped_by_element(toy_slices, tmp_path, monkeypatch):
@@ -247,6 +284,7 @@ def test_a_killed_training_always_has_a_checkpoint_that_goes_on(toy_slices, tmp_
     """A process that writes one after every step, killed at once after different times; then finished."""
     run = tmp_path / "run"
     options = [str(toy_slices), "-o", str(run), *TINY, "--epochs", "400", "--batch-size", "3", "--seed", "1"]
+    options += ["--ema-decay", "0.9"]
     script = (
         "import sys, tinynetwork, infnet.training.fit as f, infnet.training.checkpoints as c\n"
         "write = c.Checkpoints.__init__\n"
@@ -265,7 +303,7 @@ def test_a_killed_training_always_has_a_checkpoint_that_goes_on(toy_slices, tmp_
         assert process.wait() == -signal.SIGKILL
         seen.append(Checkpoints(checkpoints, 0, silent, "").newest()[1]["global_step"])
     assert seen == sorted(set(seen))  # every run went on from the one before
-    recipe = tiny(epochs=400, seed=1, batch_size=3)
+    recipe = tiny(epochs=400, seed=1, batch_size=3, ema_decay=0.9)
     last = seen[-1] + 1
 
     def stop(stage, done, total):
@@ -297,8 +335,12 @@ def test_a_run_folder_belongs_to_one_training(toy_slices, tmp_path, capsys):
     assert main([*command, "--folds", "2", "--only-fold", "0"]) == 0
     assert main([*command, "--folds", "3", "--only-fold", "0"]) == 3
     assert main([*command, "--folds", "2", "--only-fold", "0", "--extra", str(toy_slices)]) == 3
+    first = make_model("first", fit(slices, recipe, tmp_path / "run", "cpu"))
+    save_model(tmp_path / "first", first.card, first.network)
+    # Its fold is done: only a look at where that started tells that it is not of this cross-validation.
+    assert main([*command, "--folds", "2", "--only-fold", "0", "--initial", str(tmp_path / "first")]) == 3
     told = capsys.readouterr().err
-    assert "holds another training" in told and "also one of those to be held out" in told
+    assert told.count("holds another training") == 2 and "also one of those to be held out" in told
 
 
 @pytest.mark.parametrize(
@@ -307,6 +349,9 @@ def test_a_run_folder_belongs_to_one_training(toy_slices, tmp_path, capsys):
         (["--network", "nonet"], "network nonet: there are inf-net,"),
         (["--network", "unet", "--task", "findings"], "it finds infection, not findings"),
         (["--network-option", "widht=3"], "widht"),
+        (["--network-option", "edge_attention=no"], "edge_attention 'no': true or false"),
+        (["--network", "fcn8s", "--network-option", "hidden=8.5"], "hidden 8.5: a whole number"),
+        (["--network", "dense-unet", "--encoder", "vgg99"], "vgg99"),
         (["--network-option", "width"], "NAME=VALUE"),
         (["--network-option", "finest_level=7"], "finest_level 7"),
         (["--encoder", "vgg99"], "encoder vgg99"),
@@ -503,7 +548,7 @@ def test_from_training_to_prediction_on_the_command_line(toy_slices, tmp_path, c
     options = ["--task", "findings", "--base-channels", "4"]
     assert main(["train", *common, "-o", str(findings), *options]) == 0
     output = tmp_path / "predictions"
-    models = ["--model", str(infection / "model"), "--labels-model", str(findings / "model")]
+    models = ["--model", str(infection / "model"), "--labels-model", str(findings / "model"), "--runtime", "eager"]
     capsys.readouterr()
     assert main(["predict", str(toy_slices / "Imgs"), "-o", str(output), *models, "--progress", "json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -522,7 +567,9 @@ def test_from_training_to_prediction_on_the_command_line(toy_slices, tmp_path, c
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
 
 
-def test_cross_validation_predicts_every_slice_by_a_network_that_has_not_seen_it(toy_slices, tmp_path, monkeypatch):
+def test_cross_validation_predicts_every_slice_by_a_network_that_has_not_seen_it(
+    toy_slices, tmp_path, monkeypatch, capsys
+):
     import infnet.training.cross_validation as module
 
     trained_on = []
@@ -549,10 +596,76 @@ def test_cross_validation_predicts_every_slice_by_a_network_that_has_not_seen_it
     assert sorted(summary["images"]) == [str(i) for i in range(6)]
     assert {name: m["images"] for name, m in summary["metrics"].items()} == {
         "dice": 6,
+        "sensitivity": 6,
+        "specificity": 6,
+        "precision": sum(image["precision"] is not None for image in summary["images"].values()),
+        "s_measure": 6,
+        "e_measure": 6,
+        "mae": 6,
         "threshold_mean_dice": 6,
+        "calibrated_dice": 6,
         "ggo_dice": 6,
         "consolidation_dice": 6,
     }
+    model = [*TINY, "--epochs", "1", "--network-option", "consolidation_head=True", "--seed", "4"]
+    train = ["train", str(toy_slices), "-o", str(tmp_path / "model"), "--metrics", str(run / "metrics.json")]
+    assert main([*train, *model]) == 0
+    card = json.loads((tmp_path / "model" / "model" / "model.json").read_text())
+    assert [card[key] for key in ("temperature", "offset")] == [
+        summary["calibration"][key] for key in ("temperature", "offset")
+    ]
+    assert card["metrics"]["metrics"] == summary["metrics"]
+    assert card["metrics"]["reliability"]["bins"] and card["metrics"]["calibration"]["reliability"]["bins"]
+    assert main([*train, *model, "--epochs", "2"]) == 3
+    assert "of another recipe (epochs)" in capsys.readouterr().err
+
+
+def test_the_calibration_of_a_cross_validation_is_measured_on_other_folds(tmp_path):
+    """Maps of sigmoid(z) whose pixels are infected with probability sigmoid(z / 2 - 1)."""
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, (6, 90, 80))
+    truths = random.random(logits.shape) < 1 / (1 + np.exp(1 - logits / 2))
+    slices = [LabelledSlice(str(i), np.zeros((90, 80), np.uint8), t.astype(np.uint8)) for i, t in enumerate(truths)]
+    (tmp_path / "predictions").mkdir()
+    for i, z in enumerate(logits):
+        map_ = (255 / (1 + np.exp(-z))).round().astype(np.uint8)
+        Image.fromarray(map_).save(tmp_path / "predictions" / f"{i}.png")
+    recipe = tiny()
+    summary = summarise(slices, recipe, 3, tmp_path)
+    calibration = summary["calibration"]
+    assert (calibration["temperature"], calibration["offset"]) == pytest.approx((2, -1), abs=0.1)
+    before, after = summary["reliability"], calibration["reliability"]
+    assert after["expected_calibration_error"] < 0.02 < 0.1 < before["expected_calibration_error"]
+    # At 0.5, the calibrated map is the plain one at the probability whose logit is 2.
+    expected = [dice(z > 2, truth) for z, truth in zip(logits, truths, strict=True)]
+    found = [summary["images"][str(i)]["calibrated_dice"] for i in range(6)]
+    assert found == pytest.approx(expected, abs=0.04)
+    assert summary["metrics"]["calibrated_dice"]["mean"] == pytest.approx(np.mean(found))
+    # Of a slice's own truth, its calibration knows nothing.
+    first, *_ = fold = folds([s.stem for s in slices], 3, recipe.seed)[0]
+    changed = [replace(s, labels=np.ones_like(s.labels)) if s.stem in fold else s for s in slices]
+    again = summarise(changed, recipe, 3, tmp_path)["images"][first]["calibrated_dice"]
+    assert again == pytest.approx(dice(logits[int(first)] > 2, np.ones((90, 80), bool)), abs=0.04)
+
+
+ABLATION = {"backbone": (), "+EA": ("edge_attention",), "+PPD": ("partial_decoder",), "+RA": ("reverse_attention",)}
+
+
+@pytest.mark.parametrize("network", [*tinynetwork.SMALL_OPTIONS, *ABLATION])
+def test_every_network_and_part_can_be_cross_validated(network, tmp_path):
+    data, run = make_slices(tmp_path / "slices"), tmp_path / "run"
+    if network in ABLATION:
+        parts = dict.fromkeys(("edge_attention", "partial_decoder", "reverse_attention"), False)
+        network_options = tinynetwork.SMALL_OPTIONS["inf-net"] | parts | dict.fromkeys(ABLATION[network], True)
+        network = "inf-net"
+    else:
+        network_options = tinynetwork.SMALL_OPTIONS[network]
+    options = [f"--network-option={name}={value}" for name, value in network_options.items()]
+    options += ["--epochs", "1", "--size", "64", "--encoder-weights", "none", "--device", "cpu"]
+    command = ["cross-validate", str(data), "-o", str(run), "--network", network, *options, "--folds", "3"]
+    assert main([*command, "--only-fold", "0"]) == 0
+    assert [p.stem for p in sorted((run / "predictions").iterdir())] == folds([str(i) for i in range(6)], 3, seed=0)[0]
+    assert len(losses(run / "fold-0")) == 1 and not (run / "fold-0" / "checkpoints").exists()
 
 
 def test_soft_truths_are_learnt_as_probabilities(tmp_path):

@@ -9,15 +9,15 @@ from infnet.cli import main
 from infnet.errors import InvalidModelError, UnknownModelError
 from infnet.training.model import make_model
 from infnet.training.modules import FindingsModule
-from infnet.training.recipe import Recipe
+from infnet.training.recipe import preset
 from infnet.weights.cards import DEFAULT_MODELS, read_card, shipped_models
 from infnet.weights.store import load_model, save_model
 
 
 @pytest.fixture
 def model(tmp_path):
-    recipe = Recipe(task="findings", base_channels=4)
-    made = make_model("toy", FindingsModule(recipe, total_steps=1).eval())
+    recipe = preset("modern", "findings", network_options={"base_channels": 4})
+    made = make_model("toy", FindingsModule(recipe, steps_per_epoch=1).eval())
     save_model(tmp_path, made.card, made.network)
     return made
 

@@ -1,4 +1,4 @@
-"""A network for the infection that trains in no time, and the command line with it: python tinynetwork.py train …"""
+"""Networks that train in no time; and the command line with one more: python tinynetwork.py train …"""
 
 import sys
 
@@ -31,6 +31,22 @@ class TinyNetwork(nn.Module):
 
 
 TINY = NetworkSpec("tiny", "infection", TinyNetwork, guided=False, summary="", reference="")
+
+# Options that make every network small enough for a test.
+SMALL_OPTIONS = {
+    "inf-net": {"encoder": "efficientnet_lite0"},
+    "unet": {"base_channels": 4},
+    "unet++": {"base_channels": 4},
+    "attention-unet": {"base_channels": 4},
+    "gated-unet": {"base_channels": 4},
+    "dense-unet": {"encoder": "densenet121"},
+    "deeplabv3+-s8": {"encoder": "resnet18"},
+    "deeplabv3+-s16": {"encoder": "resnet18"},
+    "fcn8s": {"hidden": 8},
+    "infection-guided-fcn8s": {"hidden": 8},
+    "multi-class-unet": {"base_channels": 4},
+    "infection-guided-unet": {"base_channels": 4},
+}
 
 if __name__ == "__main__":
     NETWORKS["tiny"] = TINY

@@ -2,7 +2,7 @@
 
 import gzip
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from infnet.anatomy.recognition import LABEL_MAPS, recognise
-from infnet.anatomy.regions import LOBES, Region
+from infnet.anatomy.regions import LOBES, ZONES, Region
+from infnet.data.segmentations import label_segments, segment_names
 from infnet.data.volumes import read_image
 from infnet.errors import InputError
 
@@ -30,18 +31,20 @@ def read_lobes(path: Path, lungs: sitk.Image) -> sitk.Image:
     image = read_image(path)
     if image.GetDimension() != 3:
         raise InputError(f"{path}: an image of {image.GetDimension()} dimensions; lobes need a volume.")
-    resampled = sitk.Resample(image, lungs, sitk.Transform(), sitk.sitkNearestNeighbor)
-    voxels = sitk.GetArrayFromImage(resampled)
-    lung_voxels = sitk.GetArrayViewFromImage(lungs)
-    layers = voxels[..., None] if voxels.ndim == 3 else voxels
-    lobes = np.zeros(layers.shape[:3], np.uint8)
-    named = list(_slicer_segments(image)) or [(0, label, region) for label, region in _nifti_labels(path).items()]
-    if named:
-        for layer, label, region in named:
+    if segments := segment_names(image):
+        image = label_segments(image, _lobe_label)
+    elif image.GetNumberOfComponentsPerPixel() > 1:
+        raise InputError(f"{path}: several values a voxel and no names of segments; give a label image.")
+    voxels = sitk.GetArrayFromImage(sitk.Resample(image, lungs, sitk.Transform(), sitk.sitkNearestNeighbor))
+    if segments:
+        lobes = voxels
+    elif named := _nifti_labels(path):
+        lobes = np.zeros(voxels.shape, np.uint8)
+        for label, region in named.items():
             if region in LOBES:
-                lobes[layers[..., layer] == label] = region.label
+                lobes[voxels == label] = region.label
     else:
-        lobes = _by_values(layers[..., 0], lung_voxels)
+        lobes = _by_values(voxels, sitk.GetArrayViewFromImage(lungs), path)
     if not lobes.any():
         raise InputError(
             f"{path}: no lobe was recognised in it that lies in the CT. Its segments need SNOMED CT codes, names like "
@@ -52,19 +55,9 @@ def read_lobes(path: Path, lungs: sitk.Image) -> sitk.Image:
     return result
 
 
-def _slicer_segments(image: sitk.Image) -> Iterator[tuple[int, int, Region | None]]:
-    """Layer, label and region of each segment of a .seg.nrrd."""
-    index = 0
-    while image.HasMetaDataKey(f"Segment{index}_ID"):
-
-        def value(key: str, default: str, index: int = index) -> str:
-            key = f"Segment{index}_{key}"
-            return str(image.GetMetaData(key)) if image.HasMetaDataKey(key) else default
-
-        terminology = re.search(r"TerminologyEntry:([^|]*)", value("Tags", ""))
-        region = recognise(value("Name", ""), terminology[1] if terminology else "")
-        yield int(value("Layer", "0")), int(value("LabelValue", "1")), region
-        index += 1
+def _lobe_label(name: str, terminology: str) -> int | None:
+    region = recognise(name, terminology)
+    return region.label if region in LOBES else None
 
 
 def _nifti_labels(path: Path) -> Mapping[int, Region | None]:
@@ -77,19 +70,21 @@ def _nifti_labels(path: Path) -> Mapping[int, Region | None]:
     return {int(label): recognise(name.decode("utf-8", "replace")) for label, name in _NIFTI_LABEL.findall(table)}
 
 
-def _by_values(labels: NDArray[Any], lungs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _by_values(labels: NDArray[Any], lungs: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
     """Nameless labels as lobes, by the map of labels that puts most of their voxels into the lung they belong to."""
     values = np.where((lungs > 0) & (labels > 0), labels, 0).astype(np.uint16)
-    best, lobes = 0, np.zeros(lungs.shape, np.uint8)
+    best, lobes, are_zones = 0, np.zeros(lungs.shape, np.uint8), False
     for mask, regions in LABEL_MAPS:
-        table = np.zeros(max(int(values.max()), *regions, mask) + 1, np.uint8)
+        table, sides = (np.zeros(max(int(values.max()), *regions, mask) + 1, np.uint8) for _ in range(2))
         table[list(regions)] = [region.label for region in regions.values()]
-        sides = np.zeros(len(LOBES) + 1, np.uint8)
-        sides[[lobe.label for lobe in LOBES]] = [lobe.lung for lobe in LOBES]
-        candidate = table[values & mask]
-        inside = candidate > 0
-        fit = 2 * int(np.count_nonzero(sides[candidate[inside]] == lungs[inside])) - int(np.count_nonzero(inside))
+        sides[list(regions)] = [region.lung for region in regions.values()]
+        found = sides[values & mask]
+        inside = found > 0
+        fit = 2 * int(np.count_nonzero(found[inside] == lungs[inside])) - int(np.count_nonzero(inside))
         if fit > best:
             # The lobes reach as far as the file says, not only as far as the lung mask.
             best, lobes = fit, table[np.minimum(labels.astype(np.uint16) & mask, len(table) - 1)]
+            are_zones = ZONES[0] in regions.values()
+    if are_zones:
+        raise InputError(f"{path}: has six zones, the thirds of each lung's height, and not lobes.")
     return lobes

@@ -28,6 +28,7 @@ from infnet.errors import AtlasError
 from infnet.reporting import Progress, silent
 
 ATLAS_FILE = Path(__file__).with_name("lobe_atlas.npz")
+ATTRIBUTION = "lobe atlas derived from the medrad label maps of lung lobes, CC BY-NC-SA 4.0 (lobe_atlas.LICENSE.txt)"
 
 GRID_MM = 5.0
 _MARGIN_MM = 25.0  # of a distance map around its lung

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from infnet.anatomy.existing_lobes import read_lobes
-from infnet.anatomy.lobe_atlas import fit_atlas
+from infnet.anatomy.lobe_atlas import ATTRIBUTION, fit_atlas
 from infnet.anatomy.lungmask_lobes import lungmask_lobes, lungmask_ready
 from infnet.anatomy.regions import LOBES, ZONES, Region
 from infnet.anatomy.totalsegmentator_lobes import totalsegmentator_lobes, totalsegmentator_ready
@@ -31,6 +31,7 @@ class Lobes:
     approximate - whether borders are those of an average patient or of a rule, not this patient's fissures
     warnings - one sentence each
     regions - what the labels mean: the five lobes, or the six zones
+    attribution - what a licence asks to be said of the source, or None
     """
 
     image: sitk.Image
@@ -38,6 +39,7 @@ class Lobes:
     approximate: bool
     warnings: list[str] = field(default_factory=list)
     regions: tuple[Region, ...] = LOBES
+    attribution: str | None = None
 
 
 def segment_lobes(
@@ -72,8 +74,8 @@ def segment_lobes(
 
 
 def _segmented(image: sitk.Image, source: str) -> Lobes:
-    sizes = np.bincount(sitk.GetArrayViewFromImage(image).ravel(), minlength=len(LOBES) + 1)
-    missing = [lobe.name for lobe in LOBES if not sizes[lobe.label]]
+    voxels = sitk.GetArrayViewFromImage(image)
+    missing = [lobe.name for lobe in LOBES if not np.any(voxels == lobe.label)]
     warnings = [f"The segmentation of the lobes has no {', no '.join(missing)}."] if missing else []
     return Lobes(image, source, False, warnings)
 
@@ -86,7 +88,7 @@ def _atlas_or_zones(lungs: sitk.Image, source: str, progress: Progress) -> Lobes
             raise
         return _zones(lungs, [f"{error} Regions are thirds of each lung's height, not lobes."])
     warning = "The lobes are approximate: an average of hand-drawn ones, fitted to the outlines of the lungs."
-    return Lobes(image, "atlas", True, [warning])
+    return Lobes(image, "atlas", True, [warning], attribution=ATTRIBUTION)
 
 
 def _zones(lungs: sitk.Image, warnings: list[str]) -> Lobes:

@@ -5,20 +5,17 @@ airways, in two parts, with a smooth border. A threshold does not see consolidat
 chest wall is regained by closing, and `lung_envelope` is wide enough for the rest.
 """
 
-import math
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull
-from skimage.draw import polygon2mask
 from skimage.measure import regionprops
-from skimage.morphology import convex_hull_image
 from skimage.segmentation import watershed
 
+from infnet.anatomy.morphology import Radius, closing, dilate, erode, opening
 from infnet.data.orientation import AxialView
 from infnet.errors import NoLungError
 from infnet.reporting import Progress, silent
@@ -42,6 +39,7 @@ _CLOSING_MM = 8.0  # half the width of the vessels and nodules that are closed o
 _WALL_CLOSING_MM = 25.0  # the same for dense lung at the chest wall, in the axial plane
 _ENVELOPE_MARGIN_MM = 5.0
 _UNLIKELY_SHARE = 1 / 3  # of the other lung; healthy lungs are far from it
+_ROUNDING = 1e-9  # of coordinates, in pixels
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
@@ -105,16 +103,52 @@ def lung_envelope(lungs: Labels, spacing: Spacing) -> Labels:
     disc = _ENVELOPE_MARGIN_MM * np.stack([np.sin(angles), np.cos(angles)], axis=1) / spacing[1:]
     for z in np.flatnonzero(lungs.any(axis=(1, 2))):
         for side in (LEFT, RIGHT):
-            rows = np.flatnonzero((lungs[z] == side).any(axis=1))
-            if not len(rows):
+            ends = _ends(lungs[z] == side)
+            if not len(ends):
                 continue
-            section = lungs[z, rows] == side
-            first, last = section.argmax(axis=1), section.shape[1] - 1 - section[:, ::-1].argmax(axis=1)
-            ends = np.concatenate([np.stack([rows, first], axis=1), np.stack([rows, last], axis=1)])
+            if len(ends) > 2:  # fewer points for the second hull; joggled, since they can lie on one line
+                ends = ends[ConvexHull(ends, qhull_options="QJ").vertices]
             # The hull of points moved round a disc is the hull of the points, widened by the disc.
             outline = (ends[:, None] + disc).reshape(-1, 2)
-            envelope[z][polygon2mask(lungs.shape[1:], outline[ConvexHull(outline).vertices])] = side
+            envelope[z][_within_hull(outline, lungs.shape[1:])] = side
     return np.where(lungs > 0, lungs, envelope)
+
+
+def with_infected_lung(lungs: sitk.Image, findings: sitk.Image) -> sitk.Image:
+    """A lung mask as of `segment_lungs` with the findings (nonzero) in its envelope, which it may have missed."""
+    view = AxialView(lungs)
+    mask = view.array()
+    return view.restore(np.where(AxialView(findings).array() > 0, lung_envelope(mask, view.spacing), mask))
+
+
+def _ends(mask: Mask) -> NDArray[np.intp]:
+    """Row and column of the first and the last voxel of each row of a section, (2 × rows, 2)."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    section = mask[rows]
+    first, last = section.argmax(axis=1), section.shape[1] - 1 - section[:, ::-1].argmax(axis=1)
+    return np.concatenate([np.stack([rows, first], axis=1), np.stack([rows, last], axis=1)])
+
+
+def _hull_of_pixels(mask: Mask) -> Mask:
+    """Convex hull of a section's pixels, of their squares rather than of their centres."""
+    half = np.array([(-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5)])
+    return _within_hull((_ends(mask)[:, None] + half).reshape(-1, 2), mask.shape)
+
+
+def _within_hull(points: NDArray[np.generic], shape: tuple[int, ...]) -> Mask:
+    """Pixels of an image of this shape that are in the convex hull of points (row, column), or on its border."""
+    sides = ConvexHull(points).equations
+    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])
+    top, bottom = points[:, 0].min(), points[:, 0].max()
+
+    def bounds(of: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Column at which each side, of those that are not along the rows, cuts each row."""
+        return np.asarray(-(of[:, 0] * rows + of[:, 2]) / of[:, 1])
+
+    first = bounds(sides[sides[:, 1] < -_ROUNDING]).max(axis=1, keepdims=True)
+    last = bounds(sides[sides[:, 1] > _ROUNDING]).min(axis=1, keepdims=True)
+    inside = (columns >= first - _ROUNDING) & (columns <= last + _ROUNDING)
+    return np.asarray(inside & (rows >= top - _ROUNDING) & (rows <= bottom + _ROUNDING))
 
 
 def _shrink_factors(image: sitk.Image) -> list[int]:
@@ -127,11 +161,11 @@ def _shrink_factors(image: sitk.Image) -> list[int]:
 def _air_inside_body(hu: HU, spacing: Spacing) -> Mask:
     """Air that is neither outside the body nor in the table, without larger pockets of gas."""
     air = hu < _AIR_BELOW_HU
-    tissue = _morphology(sitk.BinaryMorphologicalOpening, ~air, spacing, (0, _TABLE_SHELL_MM, _TABLE_SHELL_MM))
+    tissue = _morphology(opening, ~air, spacing, (0, _TABLE_SHELL_MM, _TABLE_SHELL_MM))
     components, _ = ndimage.label(tissue)
     sizes = _sizes(components)
     body = tissue & (components == np.argmax(sizes))
-    hulls = np.stack([convex_hull_image(section) if section.any() else section for section in body])
+    hulls = np.stack([_hull_of_pixels(section) if section.any() else section for section in body])
 
     components, _ = ndimage.label(air)
     outside = np.zeros(components.max() + 1, bool)
@@ -144,8 +178,8 @@ def _air_inside_body(hu: HU, spacing: Spacing) -> Mask:
 
     # Where only a thin wall parts stomach and lung, they are one component.
     gas = ndimage.uniform_filter(hu, (1, 3, 3)) < _POCKET_BELOW_HU
-    pockets = _morphology(sitk.BinaryErode, gas, spacing, (_POCKET_MM,) * 3)
-    pockets = _morphology(sitk.BinaryDilate, pockets, spacing, (_POCKET_MM + _BOWEL_WALL_MM,) * 3)
+    pockets = _morphology(erode, gas, spacing, (_POCKET_MM,) * 3)
+    pockets = _morphology(dilate, pockets, spacing, (_POCKET_MM + _BOWEL_WALL_MM,) * 3)
     return np.asarray(air & ~outside[components] & hulls & ~pockets)
 
 
@@ -168,7 +202,7 @@ def _airways(hu: HU, air: Mask, spacing: Spacing) -> Mask:
         if grown.sum() * spacing.prod() / 1000 > _LARGEST_AIRWAYS_ML:
             break
         airways = grown
-    return _morphology(sitk.BinaryDilate, airways, spacing, (_AIRWAY_WALL_MM,) * 3)
+    return _morphology(dilate, airways, spacing, (_AIRWAY_WALL_MM,) * 3)
 
 
 def _trachea_seeds(hu: HU, air: Mask, spacing: Spacing) -> list[tuple[int, int, int]]:
@@ -225,10 +259,9 @@ def _two_lungs(hu: HU, air: Mask, spacing: Spacing) -> Labels:
 def _split(piece: Mask, spacing: Spacing) -> list[Mask]:
     """Lungs that touch, parted at their narrowest connection; the piece alone if it is one lung."""
     (box,) = ndimage.find_objects(piece.view(np.uint8))
-    depth = np.zeros(piece.shape, np.float32)
-    depth[box] = ndimage.distance_transform_edt(np.pad(piece[box], ((0, 0), (1, 1), (1, 1))), sampling=spacing)[
-        :, 1:-1, 1:-1
-    ]
+    inside = piece[box]
+    depth = ndimage.distance_transform_edt(np.pad(inside, ((0, 0), (1, 1), (1, 1))), sampling=spacing)
+    depth = depth[:, 1:-1, 1:-1].astype(np.float32)
     for margin_mm in np.arange(0.5, 16, 1.5):
         components, _ = ndimage.label(depth > margin_mm)
         sizes = _sizes(components)
@@ -237,7 +270,8 @@ def _split(piece: Mask, spacing: Spacing) -> list[Mask]:
         first, second = np.argsort(sizes)[:-3:-1]
         if sizes[second] > 0.2 * sizes[first] and _beside(components == first, components == second, spacing):
             markers = (components == first) + np.uint8(2) * (components == second)
-            parted = watershed(-depth, markers, mask=piece)
+            parted = np.zeros(piece.shape, np.uint8)
+            parted[box] = watershed(-depth, markers, mask=inside)
             return [parted == 1, parted == 2]
     return [piece]
 
@@ -261,8 +295,8 @@ def _close(lungs: Labels, airways: Mask, spacing: Spacing) -> Labels:
         if box is None:
             continue
         lung = lungs[box] == side
-        at_wall = _closing(lung, spacing, (0, _WALL_CLOSING_MM, _WALL_CLOSING_MM))
-        lung = _closing(lung | (at_wall & _faces_chest_wall(lung, side)), spacing, (_CLOSING_MM,) * 3)
+        at_wall = _morphology(closing, lung, spacing, (0, _WALL_CLOSING_MM, _WALL_CLOSING_MM))
+        lung = _morphology(closing, lung | (at_wall & _faces_chest_wall(lung, side)), spacing, (_CLOSING_MM,) * 3)
         lung = ndimage.binary_fill_holes(lung)
         closed[box][lung & (closed[box] == 0) & ~airways[box]] = side
     return closed
@@ -279,29 +313,32 @@ def _faces_chest_wall(lung: Mask, side: int) -> Mask:
 def _on_full_grid(lungs: Labels, working: sitk.Image, view: AxialView) -> Labels:
     """Labels of the working grid on the CT's, their border interpolated between the working grid's voxels."""
     labels = np.zeros(view.image.GetSize()[::-1], np.uint8)
+    factors = _shrink_factors(view.image)[::-1]
+    boxes = ndimage.find_objects(lungs, max_label=2)
     for side in (LEFT, RIGHT):
+        box = boxes[side - 1]
+        if box is None:
+            continue
+        # A voxel of the working grid beyond the lung, nothing is left to interpolate.
+        region = tuple(
+            slice(max(0, (extent.start - 1) * factor), min(size, (extent.stop + 1) * factor))
+            for extent, factor, size in zip(box, factors, labels.shape, strict=True)
+        )
         image = sitk.GetImageFromArray(np.where(lungs == side, np.uint8(200), np.uint8(0)))
         image.CopyInformation(working)
         # The working grid can end a little before the CT's does: extrapolate.
-        image = sitk.Resample(image, view.image, sitk.Transform(), sitk.sitkLinear, 0, sitk.sitkUInt8, True)
-        labels[sitk.GetArrayViewFromImage(image) >= 100] = side
+        part = view.image[region[::-1]]
+        image = sitk.Resample(image, part, sitk.Transform(), sitk.sitkLinear, 0, sitk.sitkUInt8, True)
+        labels[region][sitk.GetArrayViewFromImage(image) >= 100] = side
     return labels
 
 
-def _closing(mask: Mask, spacing: Spacing, radius_mm: tuple[float, float, float]) -> Mask:
-    """Closing that treats what lies beyond the array in the axial plane as background."""
-    pad_y, pad_x = (math.ceil(mm / s) for mm, s in zip(radius_mm[1:], spacing[1:], strict=True))
-    padded = np.pad(mask, ((0, 0), (pad_y, pad_y), (pad_x, pad_x)))
-    return _morphology(sitk.BinaryMorphologicalClosing, padded, spacing, radius_mm)[:, pad_y:-pad_y, pad_x:-pad_x]
-
-
 def _morphology(
-    operation: Callable[..., sitk.Image], mask: Mask, spacing: Spacing, radius_mm: tuple[float, float, float]
+    operation: Callable[[Mask, Radius], Mask], mask: Mask, spacing: Spacing, radius_mm: tuple[float, float, float]
 ) -> Mask:
-    """A binary operation of SimpleITK with an ellipsoid of these radii (z, y, x)."""
-    radius = [round(mm / s) for mm, s in zip(radius_mm[::-1], spacing[::-1], strict=True)]
-    result = operation(sitk.GetImageFromArray(mask.view(np.uint8)), radius, sitk.sitkBall)
-    return cast(Mask, sitk.GetArrayFromImage(result).view(bool))
+    """A binary operation with an ellipsoid of these radii (z, y, x)."""
+    rz, ry, rx = (round(mm / s) for mm, s in zip(radius_mm, spacing, strict=True))
+    return operation(mask, (rz, ry, rx))
 
 
 def _centre(mask: Mask) -> NDArray[np.float64]:

@@ -13,14 +13,14 @@ from infnet.errors import MissingPackageError, ToolError
 
 _COMMAND = "TotalSegmentator"
 _LOBES = ("upper_lobe_left", "lower_lobe_left", "upper_lobe_right", "middle_lobe_right", "lower_lobe_right")
-_WEIGHTS = "Dataset291_*"  # of the organs, the lobes among them
+_WEIGHTS = ("Dataset291_*", "Dataset298_*")  # of the organs, the lobes among them; of where these are, roughly
 
 
 def totalsegmentator_ready() -> bool:
     """Whether TotalSegmentator is installed and has its weights: whether its use downloads nothing."""
     home = Path(os.environ.get("TOTALSEG_HOME_DIR", Path.home() / ".totalsegmentator"))
     weights = Path(os.environ.get("TOTALSEG_WEIGHTS_PATH", home / "nnunet" / "results"))
-    return shutil.which(_COMMAND) is not None and any(weights.glob(_WEIGHTS))
+    return shutil.which(_COMMAND) is not None and all(any(weights.glob(name)) for name in _WEIGHTS)
 
 
 def totalsegmentator_lobes(ct: sitk.Image, lungs: sitk.Image) -> sitk.Image:
@@ -36,6 +36,6 @@ def totalsegmentator_lobes(ct: sitk.Image, lungs: sitk.Image) -> sitk.Image:
         arguments = ["-i", source, "-o", result, "--ml", "--roi_subset", *(f"lung_{lobe}" for lobe in _LOBES)]
         done = subprocess.run([command, *map(str, arguments)], capture_output=True, encoding="utf-8", check=False)
         if done.returncode != 0 or not result.exists():
-            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
             raise ToolError(f"TotalSegmentator failed ({reason}); use the lobe atlas (--source atlas).")
         return read_lobes(result, lungs)

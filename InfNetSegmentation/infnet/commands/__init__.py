@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 from infnet.commands import (
+    bench,
     compare,
     convert_checkpoint,
     cross_validate,
@@ -60,5 +61,6 @@ def all_commands() -> Sequence[Command]:
             models,
             networks,
             convert_checkpoint,
+            bench,
         ),
     )

@@ -23,6 +23,15 @@ def add_device_argument(parser: argparse.ArgumentParser, *spellings: str) -> Non
     )
 
 
+def add_runtime_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runtime",
+        choices=["auto", "eager", "fused", "openvino"],
+        default="auto",
+        help="what runs the networks; default %(default)s: openvino on a CPU where it is installed, else fused",
+    )
+
+
 def add_precision_argument(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--precision",

@@ -52,13 +52,14 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         change = map_change(earlier, later, reporter.progress)
         path = options.output / f"change-{earlier.case}-{later.case}.nrrd"
         write_image(change.image, path)
-        warnings += [f"{earlier.case} and {later.case}: {text}" for text in change.registration.warnings]
+        warnings += [f"{earlier.case} and {later.case}: {text}" for text in change.warnings]
         maps.append(
             {
                 "earlier": earlier.case,
                 "later": later.case,
                 "map": path.name,
                 "ml": change.volumes_ml,
+                "unseen_ml": change.unseen_ml,
                 "lung_dice_before": change.registration.dice_before,
                 "lung_dice_after": change.registration.dice_after,
                 "folded": change.registration.folded,

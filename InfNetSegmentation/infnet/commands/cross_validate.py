@@ -2,9 +2,8 @@
 
 import argparse
 import os
-from pathlib import Path
 
-from infnet.commands.train import add_recipe_arguments, read_extra, recipe_from
+from infnet.commands.train import add_recipe_arguments, add_supervised_arguments, read_extra, recipe_from
 from infnet.errors import InputError
 from infnet.reporting import Reporter
 
@@ -14,12 +13,14 @@ HELP = "Cross-validate a training recipe on labelled slices."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
+    add_supervised_arguments(parser)
     parser.add_argument("--folds", type=int, default=5, metavar="N", help="number of folds (default 5)")
     parser.add_argument("--only-fold", type=int, metavar="K", help="run fold K (0 to N-1) alone, for runs side by side")
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.data.labelled_slices import read_labelled_slices
+    from infnet.training.folds import check_folds
     from infnet.weights.cards import find_card
 
     # Before the slow imports: all of these may be refused.
@@ -27,15 +28,14 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     extra = read_extra(options)
     if options.initial:
         find_card(options.initial)
-    if not 2 <= options.folds <= len(slices) or not 0 <= (options.only_fold or 0) < options.folds:
-        raise InputError(f"Fold {options.only_fold} of {options.folds} for {len(slices)} slices: there is none.")
+    check_folds(slices, options.folds, options.only_fold)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("Several processes cannot share a fold; give each a fold of its own (--only-fold).")
 
     from infnet.training.cross_validation import run_fold, summarise
     from infnet.weights.store import load_model
 
-    recipe = recipe_from(options)
+    recipe = recipe_from(options, options.task)
     initial = load_model(options.initial) if options.initial else None
     chosen = range(options.folds) if options.only_fold is None else [options.only_fold]
     for index in chosen:
@@ -54,11 +54,15 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     if options.only_fold is not None:
         reporter.result({"output": str(options.output)}, f"Fold {options.only_fold}: {options.output}")
         return
-    summary = summarise(slices, recipe, options.folds, options.output, options.command_line)
+    summary = summarise(slices, recipe, options.folds, options.output, options.command_line, reporter.progress)
     lines = [
         f"{name}: {m['mean']:.3f} (SD {m['sd_over_images']:.3f} over {m['images']} images, "
         f"{m['sd_over_folds']:.3f} over {options.folds} folds)"
         for name, m in summary["metrics"].items()
+        if m["mean"] is not None
     ]
-    path = Path(options.output) / "metrics.json"
+    if "calibration" in summary:
+        errors = [of["reliability"]["expected_calibration_error"] for of in (summary, summary["calibration"])]
+        lines.append("expected calibration error: {:.3f}, calibrated on other folds {:.3f}".format(*errors))
+    path = options.output / "metrics.json"
     reporter.result({"output": str(path), "metrics": summary["metrics"]}, "\n".join([*lines, str(path)]))

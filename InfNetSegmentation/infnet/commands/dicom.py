@@ -166,7 +166,6 @@ def _findings(path: Path) -> "tuple[sitk.Image, Path]":
 
 
 def _labels(path: Path, highest: int) -> "tuple[sitk.Image, Path]":
-    from infnet.data.volumes import read_image
-    from infnet.quantification.label_images import read_labels_on_grid
+    from infnet.quantification.label_images import read_label_image
 
-    return read_labels_on_grid(path, read_image(path), highest), path
+    return read_label_image(path, highest), path

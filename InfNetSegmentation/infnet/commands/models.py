@@ -20,6 +20,6 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     lines = []
     for card in cards:
         default = " (default)" if card.name in DEFAULT_MODELS.values() else ""
-        metrics = ", ".join(f"{name} {m['mean']:.3f}" for name, m in card.metrics["metrics"].items())
+        metrics = ", ".join(f"{name} {m['mean']:.3f}" for name, m in card.metrics["metrics"].items() if "dice" in name)
         lines += [f"{card.name}{default}: {card.summary}", f"    cross-validated: {metrics}", f"    {card.licence}"]
     reporter.result({"models": [asdict(card) for card in cards]}, "\n".join(lines))

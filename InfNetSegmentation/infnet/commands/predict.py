@@ -4,7 +4,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from infnet.commands.arguments import add_model_arguments, add_precision_argument
+from infnet.commands.arguments import add_model_arguments, add_precision_argument, add_runtime_argument
 from infnet.reporting import Reporter
 
 NAME = "predict"
@@ -23,18 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_arguments(parser)
     add_precision_argument(parser, "32")
+    add_runtime_argument(parser)
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
-    import numpy as np
     from PIL import Image
 
-    from infnet.data.labelled_slices import find_images, read_grey, unit_range
+    from infnet.data.labelled_slices import eight_bit, find_images, read_grey, unit_range
     from infnet.errors import OutputError
     from infnet.inference.predictor import SlicePredictor
 
     paths = find_images(options.slices)
-    predictor = SlicePredictor.from_models(options.model, options.labels_model, options.device, options.precision)
+    predictor = SlicePredictor.from_models(
+        options.model, options.labels_model, options.device, options.precision, options.runtime
+    )
     threshold = predictor.threshold if options.threshold is None else options.threshold
     gates = {}
     is_new = not options.output.exists()
@@ -47,7 +49,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
             slices = (unit_range(read_grey(path)) for path in paths)
             for done, (path, prediction) in enumerate(zip(paths, predictor(slices), strict=True), start=1):
                 pictures = {
-                    "infection": (prediction.infection * 255).round().astype(np.uint8),
+                    "infection": eight_bit(prediction.infection),
                     "labels": prediction.labels(threshold),
                 }
                 for name, picture in pictures.items():

@@ -79,8 +79,11 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
             failed[case.name] = error
             reporter.message(f"{case.name} left out: {error}")
         reporter.progress("volumes", done, len(cases))
-    if not places:
+    if not places and len(failed) == 1:
         raise next(iter(failed.values()))
+    if not places:
+        told = " ".join(f"{name}: {error}" for name, error in failed.items())
+        raise InputError(f"None of the {len(failed)} CTs can be used. {told}")
     write_listing(options.output, places)
     summary = f"{len(places)} slices of {len(cases) - len(failed)} CTs: {options.output}"
     if failed:

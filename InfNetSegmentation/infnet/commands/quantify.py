@@ -33,7 +33,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     import json
 
     from infnet.anatomy.lobes import segment_lobes
-    from infnet.anatomy.lungs import lung_warnings, segment_lungs
+    from infnet.anatomy.lungs import lung_warnings, segment_lungs, with_infected_lung
     from infnet.data.files import check_output, written_whole
     from infnet.data.volumes import read_ct
     from infnet.quantification.label_images import read_findings, read_lungs
@@ -45,10 +45,13 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     findings = read_findings(options.segmentation, ct)
     reporter.progress("read", 1, 1)
     if options.lungs is None:
-        lungs = segment_lungs(ct, reporter.progress)
+        found = segment_lungs(ct, reporter.progress)
+        lungs = with_infected_lung(found, findings)  # as infnet segment does
+        lung_shortcomings = lung_warnings(found)
         lung_source = "threshold and morphology"
     else:
         lungs = read_lungs(options.lungs, ct)
+        lung_shortcomings = lung_warnings(lungs)
         lung_source = options.lungs.name
     lobes = None
     if options.lobes is not None:
@@ -59,7 +62,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     case = options.case or options.ct.name
     values = {"schema": "infnet-measurements/1", "case": case, **measured.as_dict()}
     values["sources"] = {"findings": options.segmentation.name, "lungs": lung_source, **measured.sources}
-    values["warnings"] = [*warnings, *lung_warnings(lungs), *measured.warnings]
+    values["warnings"] = [*warnings, *lung_shortcomings, *measured.warnings]
     for warning in values["warnings"]:
         reporter.message(f"Warning: {warning}")
     if options.output.suffix.lower() == ".csv":

@@ -12,6 +12,7 @@ from infnet.data.files import check_output
 from infnet.data.segmentations import SEGMENTATION_ENDING, write_segmentation
 from infnet.data.volumes import IMAGE_ENDINGS, write_image
 from infnet.errors import OutputError
+from infnet.quantification.measurements import voxel_ml
 
 
 def check_region_output(path: Path, inputs: Sequence[Path]) -> None:
@@ -31,9 +32,8 @@ def write_regions(labels: sitk.Image, regions: Sequence[Region], path: Path, pro
 
 def region_volumes(labels: sitk.Image, regions: Sequence[Region]) -> dict[str, float]:
     """Volume in mL by the region's name."""
-    voxel_mm3 = abs(np.linalg.det(np.reshape(labels.GetDirection(), (3, 3)))) * np.prod(labels.GetSpacing())
-    sizes = np.bincount(sitk.GetArrayViewFromImage(labels).ravel(), minlength=max(r.label for r in regions) + 1)
-    return {region.name: round(float(sizes[region.label] * voxel_mm3 / 1000), 1) for region in regions}
+    voxels, size_ml = sitk.GetArrayViewFromImage(labels), voxel_ml(labels)
+    return {region.name: round(np.count_nonzero(voxels == region.label) * size_ml, 1) for region in regions}
 
 
 def volume_lines(volumes: Mapping[str, float]) -> list[str]:

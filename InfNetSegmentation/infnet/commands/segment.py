@@ -1,15 +1,15 @@
 """``infnet segment``: ground-glass opacity and consolidation in a chest CT, or in those of many cases."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infnet.commands.arguments import add_model_arguments
+from infnet.commands.arguments import add_model_arguments, add_precision_argument, add_runtime_argument
 from infnet.commands.tables import table_lines
 from infnet.errors import InputError, OutputError
+from infnet.machine import peak_memory_mb
 from infnet.reporting import Reporter
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lobe-source", choices=_LOBE_SOURCES, default="auto", help="where lobes come from; default %(default)s"
     )
     add_model_arguments(parser)
+    add_precision_argument(parser, "32")
+    add_runtime_argument(parser)
     group = parser.add_argument_group("many cases")
     group.add_argument(
         "--cases",
@@ -59,7 +61,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.inference.case import Settings
 
-    settings = Settings(options.model, options.labels_model, options.threshold, options.device, options.lobe_source)
+    settings = Settings(
+        options.model,
+        options.labels_model,
+        options.threshold,
+        options.device,
+        options.lobe_source,
+        options.precision,
+        options.runtime,
+    )
     if options.cases is None:
         _segment_one(options, settings, reporter)
     else:
@@ -94,8 +104,11 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
     with timed(seconds, "models"):
         from infnet.inference.predictor import SlicePredictor
 
-        predictor = SlicePredictor.from_models(options.model, options.labels_model, options.device)
-    case = Case(options.ct, options.ct.name, lungs=options.lungs, lobes=options.lobes)
+        predictor = SlicePredictor.from_models(
+            options.model, options.labels_model, options.device, options.precision, options.runtime
+        )
+    name = (options.study or options.ct).absolute().name  # as with --cases, a study is called as its folder is
+    case = Case(options.ct, name, lungs=options.lungs, lobes=options.lobes)
     segmented = segment_case(
         case, settings, ct, warnings, predictor, options.study or Path(), seconds, reporter.progress
     )
@@ -125,7 +138,7 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
         "provenance": study.provenance,
         "warnings": study.warnings,
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": peak_memory_mb(),
     }
     reporter.result(payload, _summary(study, written, seconds))
 
@@ -163,16 +176,6 @@ def _segment_many(options: argparse.Namespace, settings: "Settings", reporter: R
         raise failure
     payload = {"output": str(folder), "cases": len(cases), "kept": len(cases) - len(left)}
     reporter.result(payload, f"{len(cases)} cases: {folder / 'cohort.csv'}\nFor research; not for clinical decisions.")
-
-
-def _peak_memory_mb() -> float | None:
-    """The most memory this process has had so far; None where the system does not tell (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
 
 
 def _summary(study: "Study", written: Sequence[Path], seconds: dict[str, float]) -> str:

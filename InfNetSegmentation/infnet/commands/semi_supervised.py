@@ -3,18 +3,13 @@
 import argparse
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from infnet.commands.train import add_recipe_arguments, read_extra, recipe_from
 from infnet.errors import InputError
 from infnet.reporting import Reporter
 from infnet.training.semi_recipe import SEMI_RECIPES, SemiRecipe
-
-if TYPE_CHECKING:
-    from infnet.data.labelled_slices import LabelledSlice
 
 NAME = "semi-supervised"
 HELP = "Train on labelled and unlabelled slices; run again with the same output to go on where it stopped."
@@ -81,13 +76,17 @@ def semi_recipe_from(options: argparse.Namespace) -> SemiRecipe:
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
-    from infnet.data.labelled_slices import digest, read_labelled_slices, read_slices, read_soft_truths
+    from infnet.data.labelled_slices import LabelledSlice, digest, read_labelled_slices, read_slices, read_soft_truths
     from infnet.data.prepared import without_volumes
+    from infnet.training.folds import check_folds, hold_out
 
     # Before the slow imports: all of these may be refused.
-    _refuse_what_is_not_for_this(options)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("Several processes cannot share Algorithm 1; start one.")
     semi = semi_recipe_from(options)
     slices, extra = read_labelled_slices(options.data), read_extra(options)
+    if options.hold_out_fold is not None:
+        check_folds(slices, options.folds, options.hold_out_fold)
     unlabelled = without_volumes(read_slices(options.unlabelled), options.unlabelled, options.exclude_volumes)
 
     import infnet
@@ -99,11 +98,11 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     recipe = recipe_from(options)
     if recipe.task != "infection" or recipe.network_options.get("consolidation_head"):
         raise InputError("Pseudo-labels do not tell the findings apart: choose a network for infection alone.")
-    training_slices, held_out = _split(slices, options, recipe.seed)
-    if {s.image.tobytes() for s in held_out} & {s.image.tobytes() for s in extra}:
-        raise InputError("A slice that is to be held out is also one of --extra; leave it out there.")
+    training_slices, held_out = [*slices, *extra], list[LabelledSlice]()
+    if options.hold_out_fold is not None:
+        training_slices, held_out = hold_out(slices, options.folds, options.hold_out_fold, recipe.seed, extra)
     training = SemiSupervision(
-        [*training_slices, *extra],
+        training_slices,
         unlabelled,
         recipe,
         semi,
@@ -141,25 +140,3 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     payload = {"output": str(path), "slices": len(training.labelled), "pseudo_labelled_slices": len(pseudo_labelled)}
     told = f"{len(training.labelled)} labelled and {len(pseudo_labelled)} pseudo-labelled slices: {path}"
     reporter.result(payload, told)
-
-
-def _refuse_what_is_not_for_this(options: argparse.Namespace) -> None:
-    if options.initial or options.priors:
-        raise InputError("--initial and --priors are for infnet train: here, training starts from ImageNet.")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("Several processes cannot share Algorithm 1; start one.")
-
-
-def _split(
-    slices: "Sequence[LabelledSlice]", options: argparse.Namespace, seed: int
-) -> "tuple[Sequence[LabelledSlice], Sequence[LabelledSlice]]":
-    """The slices to train on and those to hold out. Raises InputError where there is no such fold."""
-    from infnet.training.cross_validation import folds
-
-    index, count = options.hold_out_fold, options.folds
-    if index is None:
-        return slices, []
-    if not 2 <= count <= len(slices) or not 0 <= index < count:
-        raise InputError(f"Fold {index} of {count} for {len(slices)} slices: there is none.")
-    stems = set(folds([s.stem for s in slices], count, seed)[index])
-    return [s for s in slices if s.stem not in stems], [s for s in slices if s.stem in stems]

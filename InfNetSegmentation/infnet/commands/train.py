@@ -3,7 +3,6 @@
 import argparse
 import ast
 import json
-import time
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,8 @@ HELP = "Train a model on labelled slices; run again with the same output to go o
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where data and output are, what the training starts from, and the options that make a `Recipe`."""
-    parser.add_argument("data", type=Path, metavar="DATA_DIR", help="folder with Imgs/*.jpg and GT/*.png")
+    """Where data and output are, and the options that make a `Recipe`."""
+    parser.add_argument("data", type=Path, metavar="DATA_DIR", help="folder with Imgs/STEM.jpg or .png and GT/STEM.png")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN_DIR", help="run folder")
     parser.add_argument(
         "--extra",
@@ -32,15 +31,10 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="more slices to train on, healthy (GT all black) or pseudo-labelled (Soft); can be given again",
     )
-    parser.add_argument(
-        "--priors", type=Path, metavar="DIR", help="for findings: infection maps STEM.png (default: the truth)"
-    )
-    parser.add_argument("--initial", metavar="MODEL", help="start from the weights of this model (name or path)")
     recipe = parser.add_argument_group("recipe", "A preset, of which each of the other options changes one thing.")
     recipe.add_argument(
         "--preset", choices=PRESETS, default="modern", help="ours, or as in Fan et al., 2020; default %(default)s"
     )
-    recipe.add_argument("--task", choices=["infection", "findings"], help="what to find; default infection")
     recipe.add_argument("--network", metavar="NAME", help="see infnet networks")
     recipe.add_argument(
         "--network-option", action="append", default=[], metavar="NAME=VALUE", help="of the network; can be given again"
@@ -51,7 +45,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         "loss": "paper-released-code: its BCE is not weighted; for findings it is sigmoids' instead of softmax's",
         "schedule": "paper-released-code: from epoch 50 on, a tenth of what is left every epoch",
         "multi_scale": "a batch is seen at one of the scales, or at all, a step each",
-        "encoder_weights": "what Inf-Net's encoder starts from",
+        "encoder_weights": "what the encoder of Inf-Net or FCN8s starts from",
     }
     for name, choices in CHOICES.items():
         recipe.add_argument(_option(name), choices=choices, help=explanations.get(name))
@@ -75,20 +69,32 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     add_precision_argument(parser, "auto")
 
 
-def recipe_from(options: argparse.Namespace) -> Recipe:
-    """The recipe that the options describe. Raises InputError where no training can have it."""
+def add_supervised_arguments(parser: argparse.ArgumentParser) -> None:
+    """What only training on labels alone can choose: the task, and what it starts from."""
+    parser.add_argument("--task", choices=["infection", "findings"], help="what to find; default infection")
+    parser.add_argument(
+        "--priors", type=Path, metavar="DIR", help="for findings: infection maps STEM.png (default: the truth)"
+    )
+    parser.add_argument("--initial", metavar="MODEL", help="start from the weights of this model (name or path)")
+
+
+def recipe_from(options: argparse.Namespace, task: Task | None = None) -> Recipe:
+    """The recipe that the options describe, of the ``task`` or else the network's.
+
+    Raises InputError where no training can have it.
+    """
     changes = {f.name: getattr(options, f.name) for f in fields(Recipe) if getattr(options, f.name, None) is not None}
     if "scales" in changes:
         changes["scales"] = tuple(changes["scales"])
-    task: Task = options.task or "infection"
+    finds: Task = task or "infection"
     if options.network is not None:
         from infnet.networks import NETWORKS
 
         if options.network in NETWORKS:
-            task = NETWORKS[options.network].task
-            if options.task not in (None, task):
-                raise InputError(f"network {options.network}: it finds {task}, not {options.task}.")
-    recipe = preset(options.preset, task, **changes)
+            finds = NETWORKS[options.network].task
+            if task not in (None, finds):
+                raise InputError(f"network {options.network}: it finds {finds}, not {task}.")
+    recipe = preset(options.preset, finds, **changes)
     network_options = dict(_name_and_value(text) for text in options.network_option)
     for name in ("encoder", "base_channels"):
         if (value := getattr(options, name)) is not None:
@@ -105,6 +111,7 @@ def read_extra(options: argparse.Namespace) -> "list[LabelledSlice]":
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
+    add_supervised_arguments(parser)
     parser.add_argument(
         "--devices", type=int, default=1, metavar="N", help="how many take part, in processes of their own; default 1"
     )
@@ -112,7 +119,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--card", type=Path, metavar="FILE", help="take name, summary, licence and limits from this model card"
     )
     parser.add_argument(
-        "--metrics", type=Path, metavar="FILE", help="metrics.json of infnet cross-validate, for the model card"
+        "--metrics",
+        type=Path,
+        metavar="FILE",
+        help="metrics.json of infnet cross-validate, for the model card: metrics, and for infection the calibration",
     )
 
 
@@ -125,18 +135,18 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     slices = read_labelled_slices(options.data, options.priors)
     extra = read_extra(options)
     like = read_card(options.card) if options.card else None
-    metrics = _read_metrics(options.metrics) if options.metrics else {}
     if options.initial:
         find_card(options.initial)
+    recipe = recipe_from(options, options.task)
+    metrics = _read_metrics(options.metrics, recipe) if options.metrics else {}
 
     from infnet.training.fit import fit, is_first_process
     from infnet.training.model import make_model
     from infnet.weights.store import load_model, save_model
 
-    started = time.monotonic()
     module = fit(
         [*slices, *extra],
-        recipe_from(options),
+        recipe,
         options.output,
         options.device,
         reporter.progress,
@@ -151,10 +161,11 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         "infnet": infnet.__version__,
         "slices": [s.stem for s in slices],
         "extra": len(extra),
-        "seconds": round(time.monotonic() - started),
+        "seconds": round(module.seconds),
     }
     model = make_model(options.output.resolve().name, module, training)
-    card = replace(model.card, metrics=metrics)
+    calibration = {key: metrics["calibration"][key] for key in ("temperature", "offset") if "calibration" in metrics}
+    card = replace(model.card, metrics=metrics, **calibration)
     if like is not None:
         card = replace(card, name=like.name, summary=like.summary, licence=like.licence, limits=like.limits)
     card = save_model(options.output / "model", card, model.network)
@@ -176,9 +187,15 @@ def _name_and_value(text: str) -> tuple[str, Any]:
         return name, {"true": True, "false": False}.get(value.lower(), value)
 
 
-def _read_metrics(path: Path) -> dict[str, Any]:
+def _read_metrics(path: Path, recipe: Recipe) -> dict[str, Any]:
+    """What a model card says of a cross-validation. Raises InputError for another file, or another recipe."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return {key: values[key] for key in ("command", "folds", "seed", "metrics")}
+        found = {key: values[key] for key in ("command", "folds", "seed", "metrics")}
+        validated = values["recipe"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not the metrics.json of infnet cross-validate ({error}).") from error
+    own = recipe.as_dict()
+    if differing := ", ".join(name for name in own if name != "seed" and validated.get(name) != own[name]):
+        raise InputError(f"{path}: of another recipe ({differing}); give the options that it was validated with.")
+    return {**found, **{key: values[key] for key in ("reliability", "calibration") if key in values}}

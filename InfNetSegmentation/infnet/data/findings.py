@@ -37,6 +37,6 @@ CONSOLIDATION = Finding(
     "Consolidation",
     "Consolidation",
     (62, 183, 84),
-    Code("99INFNET", "consolidation", "Consolidation"),  # a private code: no public one could be verified
+    Code("SCT", "9656002", "Consolidation"),  # the morphology in HL7 FHIR's example of a consolidated lung
 )
 FINDINGS = (GROUND_GLASS_OPACITY, CONSOLIDATION)

@@ -34,7 +34,10 @@ class AxialView:
 
     def restore(self, array: NDArray[Any]) -> sitk.Image:
         """An array (z, y, x) of this view's shape as an image on the original volume's exact grid."""
-        image: sitk.Image = sitk.Flip(sitk.GetImageFromArray(array), self._flips)
-        image = sitk.PermuteAxes(image, [self._permutation.index(axis) for axis in range(3)])
+        # NumPy's axes are (z, y, x), SimpleITK's (x, y, z).
+        flipped = np.flip(array, [2 - axis for axis in range(3) if self._flips[axis]])
+        image: sitk.Image = sitk.GetImageFromArray(
+            flipped.transpose([2 - self._permutation.index(axis) for axis in (2, 1, 0)])
+        )
         image.CopyInformation(self._volume)
         return image

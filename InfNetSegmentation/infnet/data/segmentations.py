@@ -4,7 +4,8 @@ The header's fields: Slicer's documentation, "Segmentations", "Segmentation file
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,6 +75,42 @@ def read_provenance(image: sitk.Image) -> dict[str, Any]:
     tags = image.GetMetaData(key).split("|") if image.HasMetaDataKey(key) else []
     texts = [tag.removeprefix(_PROVENANCE_TAG) for tag in tags if tag.startswith(_PROVENANCE_TAG)]
     return dict(json.loads(texts[0])) if texts else {}
+
+
+def segment_names(image: sitk.Image) -> list[str]:
+    """The names of the segments in an image that was read from a .seg.nrrd; none of another image."""
+    return [fields.get("Name", "?") for fields in _segments(image)]
+
+
+def label_segments(image: sitk.Image, label_of: Callable[[str, str], int | None]) -> sitk.Image:
+    """The segments of an image that was read from a .seg.nrrd, as a label image (uint8) on the file's own grid.
+
+    ``label_of`` tells a segment's label by its name and its TerminologyEntry tag ("" where it has none); None leaves
+    it out. Where segments overlap, the higher label counts.
+    """
+    layers = sitk.GetArrayViewFromImage(image)
+    layers = np.moveaxis(layers, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else layers[None]
+    labels = np.zeros(layers.shape[1:], np.uint8)
+    for fields in _segments(image):
+        entry = re.search(r"TerminologyEntry:([^|]*)", fields.get("Tags", ""))
+        label = label_of(fields.get("Name", ""), entry[1] if entry else "")
+        if label is not None:
+            inside = layers[int(fields.get("Layer", 0))] == int(fields.get("LabelValue", 1))
+            labels[inside] = np.maximum(labels[inside], label)
+    result = sitk.GetImageFromArray(labels)
+    result.SetSpacing(image.GetSpacing())
+    result.SetOrigin(image.GetOrigin())
+    result.SetDirection(image.GetDirection())
+    return result
+
+
+def _segments(image: sitk.Image) -> list[dict[str, str]]:
+    """The header's fields of each segment, by their names without the segment's number."""
+    segments: dict[str, dict[str, str]] = {}
+    for key in image.GetMetaDataKeys():
+        if match := re.fullmatch(r"(Segment\d+)_(.*)", key):
+            segments.setdefault(match[1], {})[match[2]] = image.GetMetaData(key)
+    return list(segments.values())
 
 
 def _tags(segment: Segment, provenance: Mapping[str, Any]) -> str:

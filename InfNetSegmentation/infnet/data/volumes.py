@@ -77,6 +77,14 @@ def check_geometry(image: sitk.Image, path: Path) -> None:
         raise OutputError(f"{path}: NIfTI cannot hold axes that are not at right angles (gantry tilt); use .nrrd.")
 
 
+def on_one_grid(one: sitk.Image, other: sitk.Image) -> bool:
+    """Whether the voxels of two images lie at the same places, but for rounding."""
+    return one.GetSize() == other.GetSize() and all(
+        np.allclose(getattr(one, get)(), getattr(other, get)(), atol=1e-3)
+        for get in ("GetSpacing", "GetOrigin", "GetDirection")
+    )
+
+
 @contextmanager
 def _without_itk_warnings() -> Iterator[None]:
     """ITK prints warnings that mean nothing to a user; what matters is told by exceptions and our own warnings."""
@@ -142,6 +150,15 @@ def dicom_files(folder: Path) -> tuple[Sequence[str], list[str]]:
             f"The folder has {len(counts)} DICOM series; used is the longest, {counts[0][0]}, of {counts[0][1]} images."
         )
     return series[counts[0][0]], warnings
+
+
+def dicom_tags(path: Path, *tags: str) -> list[str]:
+    """The values of ``tags`` ("0020|000e") in a CT's DICOM header, that of the series used; "" for what it lacks."""
+    reader = sitk.ImageFileReader()
+    with _without_itk_warnings():
+        reader.SetFileName(str(dicom_files(path)[0][0] if path.is_dir() else path))
+        reader.ReadImageInformation()
+    return [reader.GetMetaData(tag).strip("\0 ") if reader.HasMetaDataKey(tag) else "" for tag in tags]
 
 
 def _read_dicom_folder(folder: Path) -> tuple[sitk.Image, list[str]]:

@@ -17,7 +17,7 @@ from infnet.dicom.measurement_report import SegmentReference, make_report
 from infnet.dicom.segmentations import INFECTION_SEGMENT, Segment, make_segmentation
 from infnet.dicom.series import SourceSeries
 from infnet.errors import OutputError
-from infnet.quantification.measurements import Row
+from infnet.quantification.measurements import Row, voxel_ml
 from infnet.reporting import Progress, silent
 
 FINDINGS, LUNGS, LOBES, INFECTION = "findings", "lungs", "lobes", "infection"
@@ -65,7 +65,7 @@ def write_dicom(result: Result, series: SourceSeries, folder: Path, progress: Pr
 
 
 def _make_objects(result: Result, series: SourceSeries, progress: Progress) -> dict[str, Dataset]:
-    voxel_ml = abs(np.linalg.det(np.reshape(series.ct.GetDirection(), (3, 3)))) * np.prod(series.ct.GetSpacing()) / 1000
+    size_ml = voxel_ml(series.ct)
     lobes = regions.ZONES if result.lobes_source == "zones" else regions.LOBES
     parts = {FINDINGS: findings.FINDINGS, LUNGS: regions.LUNGS, LOBES: lobes}
     algorithms = {
@@ -85,10 +85,9 @@ def _make_objects(result: Result, series: SourceSeries, progress: Progress) -> d
             continue
         segments = [Segment.of(part) for part in parts[name]]
         objects[name] = made = make_segmentation(name, voxels.astype(np.uint8), segments, series, algorithms[name])
-        counts = np.bincount(voxels.ravel(), minlength=len(segments) + 1)
         keys = ("ggo", "consolidation") if name == FINDINGS else [segment.name for segment in segments]
         for number, key in enumerate(keys, start=1):
-            references[key] = SegmentReference(made, number, counts[number] * voxel_ml)
+            references[key] = SegmentReference(made, number, np.count_nonzero(voxels == number) * size_ml)
     if result.table:
         progress("objects", len(objects), steps)
         remarks = [f"Warning: {warning}" for warning in result.warnings]

@@ -1,13 +1,13 @@
-"""Whether a probability means what it says: reliability curve, expected calibration error, Brier score, temperature."""
+"""Whether a probability means what it says (reliability curve and scores), and the scaling by which it does."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
-from scipy.special import logit
+from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from infnet.errors import InputError
 
@@ -74,31 +74,27 @@ class Reliability:
         }
 
 
-def fit_temperature(probabilities: Iterable[NDArray[np.floating]], truths: Iterable[NDArray[np.bool_]]) -> float:
-    """The temperature T, from 0.05 to 20, by which sigmoid(logit(p) / T) fits the truths best (Guo et al., ICML 2017).
-
-    Best is the likelihood of all pixels. Maps in [0, 1] and masks of the same shapes, of images that the model has not
-    been trained on. T > 1 where the maps are too sure. It leaves 0.5 where it is: for maps that are too high or too low
-    there, see `fit_platt_scaling`. Raises InputError unless there are both infected and healthy pixels.
-    """
-    likelihood = _Likelihood(probabilities, truths)
-    fitted = minimize_scalar(
-        lambda log_temperature: likelihood.loss((np.exp(-log_temperature), 0.0)),
-        bounds=np.log(_TEMPERATURES),
-        method="bounded",
-    )
-    return float(np.exp(fitted.x))
-
-
 def fit_platt_scaling(
     probabilities: Iterable[NDArray[np.floating]], truths: Iterable[NDArray[np.bool_]]
 ) -> tuple[float, float]:
-    """The slope a and offset b by which sigmoid(a logit(p) + b) fits the truths best (Platt, 1999).
+    """The temperature and the offset with which `calibrated` maps fit the truths best (Platt, 1999).
 
-    As `fit_temperature`, but it also corrects maps that are too high or too low throughout.
+    Best is the likelihood of all pixels. Maps in [0, 1] and masks of the same shapes, of images that the model has not
+    been trained on. The temperature, 0.05 to 20, is above 1 where the maps are too sure; the offset is below 0 where
+    they are too high. Raises InputError unless there are both infected and healthy pixels.
     """
-    slope, offset = minimize(_Likelihood(probabilities, truths).loss, (1.0, 0.0)).x
-    return float(slope), float(offset)
+    likelihood = _Likelihood(probabilities, truths)
+    fitted = minimize(
+        lambda x: likelihood.loss(float(np.exp(x[0])), x[1]), (0.0, 0.0), bounds=[np.log(_TEMPERATURES), (None, None)]
+    )
+    log_temperature, offset = fitted.x
+    return float(np.exp(log_temperature)), float(offset)
+
+
+def calibrated(probability: NDArray[np.floating], temperature: float, offset: float) -> NDArray[np.float64]:
+    """sigmoid(logit(p) / temperature + offset) of a map in [0, 1], as a model card with these values has it."""
+    scaled: NDArray[np.float64] = expit(_logit(probability) / temperature + offset)
+    return scaled
 
 
 class _Likelihood:
@@ -109,11 +105,16 @@ class _Likelihood:
         if infected.all() or not infected.any():
             raise InputError("Calibration needs pixels that are infected and pixels that are not.")
         values, index = np.unique(np.concatenate([map_.ravel() for map_ in probabilities]), return_inverse=True)
-        self._logits = logit(values.astype(np.float64).clip(_EXTREME, 1 - _EXTREME))
+        self._logits = _logit(values)
         self._infected = np.bincount(index, infected, len(values)) / infected.size
         self._healthy = np.bincount(index, ~infected, len(values)) / infected.size
 
-    def loss(self, scale: Sequence[float]) -> float:
-        """The mean negative log-likelihood of a pixel, after a slope and an offset."""
-        logits = scale[0] * self._logits + scale[1]
+    def loss(self, temperature: float, offset: float) -> float:
+        """The mean negative log-likelihood of a pixel of the calibrated maps."""
+        logits = self._logits / temperature + offset
         return float(self._infected @ np.logaddexp(0, -logits) + self._healthy @ np.logaddexp(0, logits))
+
+
+def _logit(probability: NDArray[np.floating]) -> NDArray[np.float64]:
+    logits: NDArray[np.float64] = logit(probability.astype(np.float64).clip(_EXTREME, 1 - _EXTREME))
+    return logits

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 import infnet
 from infnet.anatomy.lobes import segment_lobes
 from infnet.anatomy.lungs import lung_warnings, segment_lungs
-from infnet.data.volumes import read_ct
+from infnet.data.volumes import dicom_tags, read_ct
 from infnet.errors import InputNotFoundError, InvalidStudyError, NoLungError
 from infnet.inference.slices import SliceLook
 from infnet.inference.volume import segment_volume
@@ -54,6 +54,8 @@ class Settings:
     threshold: float | None = None
     device: str = "auto"
     lobe_source: str = "auto"
+    precision: str = "32"
+    runtime: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,12 @@ def segment_case(
         measured = measure(ct, segmented.labels, segmented.lungs, lobes)
     warnings = [*warnings, *lung_warnings(lungs), *measured.warnings]
     sources = {"lungs": _lung_source(case), **measured.sources}
+    (series_uid,) = dicom_tags(case.ct, "0020|000e")
     provenance = {
         "use": "research only, not for clinical decisions",
         **predictor.provenance,
         "ct": case.ct.name,
+        **({"series_instance_uid": series_uid} if series_uid else {}),
         **sources,
         "window_hu": list(look.window),
         "smallest_crop": look.smallest_crop,
@@ -138,7 +142,9 @@ def segment_into_study(case: Case, settings: Settings, studies: Path, progress: 
     with timed(seconds, "read"):
         ct, warnings = read_ct(case.ct)
     with timed(seconds, "models"):
-        predictor = _predictor(settings.model, settings.labels_model, settings.device)
+        predictor = _predictor(
+            settings.model, settings.labels_model, settings.device, settings.precision, settings.runtime
+        )
     segmented = segment_case(case, settings, ct, warnings, predictor, studies / case.name, seconds, progress)
     progress("write", 1, 1)
     segmented.write()
@@ -180,20 +186,10 @@ def weights(settings: Settings) -> dict[str, str]:
 
 
 def scan_date(ct: Path) -> str | None:
-    """The date (YYYY-MM-DD) that the DICOM headers of a CT's folder or file tell; None where they tell none."""
-    reader = sitk.ImageFileReader()
-    files = sorted(path for path in ct.iterdir() if path.is_file()) if ct.is_dir() else [ct]
-    for file in files:
-        try:
-            reader.SetFileName(str(file))
-            reader.ReadImageInformation()
-        except RuntimeError:  # not an image
-            continue
-        for tag in ("0008|0022", "0008|0020"):  # of the acquisition, else of the study
-            date = reader.GetMetaData(tag).strip() if reader.HasMetaDataKey(tag) else ""
-            if len(date) == 8 and date.isdecimal():
-                return f"{date[:4]}-{date[4:6]}-{date[6:]}"
-        return None
+    """The date (YYYY-MM-DD) that the DICOM header of a CT tells, of the acquisition or else of the study, or None."""
+    for date in dicom_tags(ct, "0008|0022", "0008|0020"):
+        if len(date) == 8 and date.isdecimal():
+            return f"{date[:4]}-{date[4:6]}-{date[6:]}"
     return None
 
 
@@ -219,10 +215,12 @@ def _lung_source(case: Case) -> str:
 
 
 @lru_cache(maxsize=1)
-def _predictor(model: str | None, labels_model: str | None, device: str) -> "SlicePredictor":
+def _predictor(
+    model: str | None, labels_model: str | None, device: str, precision: str, runtime: str
+) -> "SlicePredictor":
     from infnet.inference.predictor import SlicePredictor
 
-    return SlicePredictor.from_models(model, labels_model, device)
+    return SlicePredictor.from_models(model, labels_model, device, precision, runtime)
 
 
 def _fingerprint(path: Path) -> str:

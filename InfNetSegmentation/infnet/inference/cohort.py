@@ -8,6 +8,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,17 @@ def _cases_of_list(path: Path) -> list[Case]:
             raise InputError(f"{path}, line {number}: ct or case is empty.")
         paths = {key: path.parent / line[key] for key in ("ct", "lungs", "lobes") if line.get(key)}
         texts = {key: line[key] for key in ("date", "patient") if line.get(key)}
+        if "date" in texts and not _is_date(texts["date"]):
+            raise InputError(f"{path}, line {number}: the date {texts['date']} is not of the form YYYY-MM-DD.")
         cases.append(Case(name=line["case"], **paths, **texts))  # type: ignore[arg-type]
     return cases
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _cases_of_folder(folder: Path) -> list[Case]:

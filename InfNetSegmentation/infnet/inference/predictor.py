@@ -2,8 +2,9 @@
 
 import platform
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch.nn import functional
 import infnet
 from infnet.devices import autocast_dtype, choose_device
 from infnet.errors import InvalidModelError, OutOfMemoryError
-from infnet.networks.normalisation import normalise
-from infnet.weights.cards import DEFAULT_MODELS
+from infnet.inference.runtimes import Runtime, choose_runtime, make_runtime
+from infnet.inference.runtimes.probabilities import FindingsProbabilities, InfectionProbabilities
+from infnet.weights.cards import DEFAULT_MODELS, ModelCard
 from infnet.weights.store import Model, load_model
 
 FloatSlice = NDArray[np.float32]
@@ -54,8 +56,9 @@ class SlicePredictor:
     are emptied, and the multi-class network does not see them.
 
     Call it with slices (H, W) float32 in [0, 1], of any sizes; it yields one `SlicePrediction` a slice, in
-    order, batch by batch. ``precision`` as in `infnet.devices.autocast_dtype`. Raises InvalidModelError for models
-    that are of another task, or cannot do without the other.
+    order, batch by batch; the next batch is asked for in a second thread while the networks look at one.
+    ``precision`` as in `infnet.devices.autocast_dtype`, ``runtime`` as in `infnet.inference.runtimes`. Raises
+    InvalidModelError for models that are of another task, or cannot do without the other.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class SlicePredictor:
         device: str = "auto",
         batch_size: int = 8,
         precision: str = "32",
+        runtime: str = "auto",
     ) -> None:
         for model, task in ((infection, "infection"), (findings, "findings")):
             if model is not None and model.card.task != task:
@@ -75,20 +79,27 @@ class SlicePredictor:
         self._dtype = autocast_dtype(precision, self._device)
         self._infection = infection
         self._findings = findings
-        for model in (infection, findings):
-            if model is not None:
-                model.network.to(self._device).to(memory_format=torch.channels_last)
+        self._runtime = choose_runtime(runtime, self._device)
+        self._ask_infection = make_runtime(self._runtime, infection, self._device, precision)
+        self._ask_findings = None
+        if findings is not None:
+            self._ask_findings = make_runtime(self._runtime, findings, self._device, precision)
         self._batch_size = batch_size
 
     @classmethod
     def from_models(
-        cls, model: str | None = None, labels_model: str | None = None, device: str = "auto", precision: str = "32"
+        cls,
+        model: str | None = None,
+        labels_model: str | None = None,
+        device: str = "auto",
+        precision: str = "32",
+        runtime: str = "auto",
     ) -> "SlicePredictor":
         """The predictor of two models by name or path; None is the shipped one, or none where it is not needed."""
         infection = load_model(model or DEFAULT_MODELS["infection"])
         alone = labels_model is None and infection.card.tells_findings
         findings = None if alone else load_model(labels_model or DEFAULT_MODELS["findings"])
-        return cls(infection, findings, device, precision=precision)
+        return cls(infection, findings, device, precision=precision, runtime=runtime)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -102,6 +113,7 @@ class SlicePredictor:
             "findings_weights_sha256": findings.card.sha256,
             "mirror_images": len(MIRRORINGS),
             "gate_threshold": self._infection.card.gate_threshold,
+            "runtime": self._runtime,
             "precision": "float32" if self._dtype is None else str(self._dtype).removeprefix("torch."),
             "device": str(self._device),
             "torch": torch.__version__,
@@ -121,17 +133,29 @@ class SlicePredictor:
 
     def __call__(self, slices: Iterable[FloatSlice]) -> Iterator[SlicePrediction]:
         remaining = iter(slices)
-        while batch := list(islice(remaining, self._batch_size)):
-            predictions = self._predict_if_memory_allows(batch)
-            if predictions is None and self._batch_size > 1:
+
+        def next_batch() -> list[FloatSlice]:
+            return list(islice(remaining, self._batch_size))
+
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            upcoming = thread.submit(next_batch)
+            while batch := upcoming.result():
+                upcoming = thread.submit(next_batch)
+                yield from self._predict_in_parts(batch)
+
+    def _predict_in_parts(self, batch: Sequence[FloatSlice]) -> Iterator[SlicePrediction]:
+        """Predict a batch, in one piece unless memory is short."""
+        while batch:
+            predictions = self._predict_if_memory_allows(batch[: self._batch_size])
+            if predictions is not None:
+                yield from predictions
+                batch = batch[len(predictions) :]
+            elif self._batch_size > 1:
                 self._batch_size //= 2
-                remaining = chain(batch, remaining)
-            elif predictions is None:
+            else:
                 raise OutOfMemoryError(
                     f"{self._device} has not the memory for one slice; close other programs or use --device cpu."
                 )
-            else:
-                yield from predictions
 
     def _predict_if_memory_allows(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction] | None:
         # Returns instead of raising: an exception would keep the failed batch's tensors alive.
@@ -144,36 +168,37 @@ class SlicePredictor:
 
     @torch.inference_mode()
     def _predict(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction]:
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
-            image = stack(batch, self._infection.card.input_size)
-            answer = predict_infection(self._infection, image.to(self._device))
-            infection = answer.infection.cpu()
-            gate = None if answer.gate is None else answer.gate.cpu()
-            passed = torch.ones(len(batch), dtype=torch.bool)
-            if gate is not None and self._infection.card.gate_threshold is not None:
-                passed = gate >= self._infection.card.gate_threshold
-            if self._findings is not None:
-                consolidation = self._ask_findings(self._findings, batch, infection, passed)
-            else:
-                assert answer.consolidation is not None  # or the card would be wrong of its network
-                consolidation = answer.consolidation.cpu()
-        infection[~passed], consolidation[~passed] = 0, 0
-        gates = [None] * len(batch) if gate is None else gate.tolist()
+        answer = _mean_over_mirror_images(
+            self._ask_infection, stack(batch, self._infection.card.input_size), self._infection.card
+        )
+        passed = torch.ones(len(batch), dtype=torch.bool)
+        if answer.gate is not None and self._infection.card.gate_threshold is not None:
+            passed = answer.gate >= self._infection.card.gate_threshold
+        if self._findings is not None:
+            consolidation = self._consolidation(batch, answer.infection, passed)
+        else:
+            assert answer.consolidation is not None  # or the card would be wrong of its network
+            consolidation = answer.consolidation
+        answer.infection[~passed], consolidation[~passed] = 0, 0
+        gates = [None] * len(batch) if answer.gate is None else answer.gate.tolist()
         return [
             SlicePrediction(resize(p, x.shape), resize(q, x.shape), g)
-            for x, p, q, g in zip(batch, infection, consolidation, gates, strict=True)
+            for x, p, q, g in zip(batch, answer.infection, consolidation, gates, strict=True)
         ]
 
-    def _ask_findings(
-        self, findings: Model, batch: Sequence[FloatSlice], infection: torch.Tensor, passed: torch.Tensor
+    def _consolidation(
+        self, batch: Sequence[FloatSlice], infection: torch.Tensor, passed: torch.Tensor
     ) -> torch.Tensor:
         """Probability of consolidation (N, 1, S, S), 0 for the slices that are not asked about."""
-        size = findings.card.input_size
+        assert self._findings is not None and self._ask_findings is not None
+        size = self._findings.card.input_size
         consolidation = torch.zeros(len(batch), 1, size, size)
         if passed.any():
-            image = stack([x for x, p in zip(batch, passed, strict=True) if p], size).to(self._device)
-            prior = stack([p[0].numpy() for p in infection[passed]], size).to(self._device)
-            consolidation[passed] = consolidation_probability(findings, image, prior).cpu()
+            image = stack([x for x, p in zip(batch, passed, strict=True) if p], size)
+            prior = stack([p[0].numpy() for p in infection[passed]], size)
+            answer = self._ask_findings(image, prior).consolidation
+            assert answer is not None
+            consolidation[passed] = answer
         return consolidation
 
 
@@ -211,21 +236,9 @@ class InfectionPrediction(NamedTuple):
 def predict_infection(model: Model, image: torch.Tensor) -> InfectionPrediction:
     """What a model says of grey slices (N, 1, S, S) in [0, 1]: the means over the mirror images.
 
-    The infection's logits are divided by the card's ``temperature``.
+    That of the infection is calibrated by the card's ``temperature`` and ``offset``.
     """
-    sums: dict[str, torch.Tensor] = {}
-    for axes in MIRRORINGS:
-        mirrored = normalise(image.flip(axes)).contiguous(memory_format=torch.channels_last)
-        maps = model.network(mirrored)
-        logits = {
-            "infection": maps.segmentations[-1].float().flip(axes) / model.card.temperature,
-            "consolidation": None if maps.consolidation is None else maps.consolidation.float().flip(axes),
-            "gate": None if maps.gate is None else maps.gate.float(),
-        }
-        for name, value in logits.items():
-            if value is not None:
-                sums[name] = sums.get(name, 0) + torch.sigmoid(value) / len(MIRRORINGS)
-    return InfectionPrediction(sums["infection"], sums.get("consolidation"), sums.get("gate"))
+    return _mean_over_mirror_images(InfectionProbabilities(model), image, model.card)
 
 
 def infection_probability(model: Model, image: torch.Tensor) -> torch.Tensor:
@@ -236,6 +249,18 @@ def infection_probability(model: Model, image: torch.Tensor) -> torch.Tensor:
 @torch.inference_mode()
 def consolidation_probability(model: Model, image: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
     """Probability of consolidation given infection (N, 1, S, S), for slices and infection maps (N, 1, S, S)."""
-    inputs = (normalise(x).contiguous(memory_format=torch.channels_last) for x in (image, prior))
-    findings: torch.Tensor = model.network(*inputs)[:, 1:]
-    return torch.softmax(findings.float(), 1)[:, 1:]
+    probability: torch.Tensor = FindingsProbabilities(model)(image, prior).consolidation
+    return probability
+
+
+def _mean_over_mirror_images(ask: Runtime, image: torch.Tensor, card: ModelCard) -> InfectionPrediction:
+    sums: dict[str, torch.Tensor] = {}
+    for axes in MIRRORINGS:
+        for name, value in ask(image.flip(axes))._asdict().items():
+            if value is not None:
+                turned_back = value.flip(axes) if value.ndim == 4 else value
+                sums[name] = sums.get(name, 0) + turned_back / len(MIRRORINGS)
+    infection = sums["infection"]
+    if (card.temperature, card.offset) != (1, 0):  # fitted to such means
+        infection = torch.sigmoid(torch.logit(infection, eps=1e-6) / card.temperature + card.offset)
+    return InfectionPrediction(infection, sums.get("consolidation"), sums.get("gate"))

@@ -146,6 +146,8 @@ def build_network(name: str, options: Mapping[str, Any]) -> nn.Module:
         raise ValueError(f"No network '{name}'; there are {', '.join(NETWORKS)}.")
     try:
         return NETWORKS[name].build(**options)
+    except KeyError as error:  # segmentation-models-pytorch, of an encoder
+        raise ValueError(error.args[0]) from error
     except ModuleNotFoundError as error:
         raise InvalidModelError(
             f"Network {name} needs the package {error.name}: pip install 'infnet[baselines]'."

@@ -42,12 +42,25 @@ class Change(TypedDict):
 class ChangeMap:
     """Where infection is persistent (1), new (2) or resolved (3), on the earlier CT's grid, in its anatomy.
 
-    ``volumes_ml`` of the three; the later study's lesions count as large as they are in the earlier lungs.
+    ``volumes_ml`` of the three; the later study's lesions count as large as they are in the earlier lungs. What was
+    infected and is not in the later scan is none of them: ``unseen_ml``.
     """
 
     image: sitk.Image
     volumes_ml: Mapping[str, float]
+    unseen_ml: float
     registration: LungRegistration
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why not to trust the map, one sentence each, or none."""
+        warnings = self.registration.warnings
+        if self.unseen_ml:
+            warnings.append(
+                f"Of the earlier infection, {self.unseen_ml:.1f} mL lie outside the later scan: what became of them is "
+                "not known."
+            )
+        return warnings
 
 
 def in_order(studies: Sequence[Study]) -> tuple[list[Study], list[str]]:
@@ -59,6 +72,11 @@ def in_order(studies: Sequence[Study]) -> tuple[list[Study], list[str]]:
         raise InputError("A comparison needs two studies or more.")
     if len({study.folder.resolve() for study in studies}) < len(studies):
         raise InputError("The same study is named twice.")
+    cases = [study.case for study in studies]
+    if twice := sorted({case for case in cases if cases.count(case) > 1}):
+        raise InputError(
+            f"Several studies are called {', '.join(twice)}: give each a name of its own (segment --study)."
+        )
     patients = {study.patient for study in studies if study.patient is not None}
     if len(patients) > 1:
         raise InputError(f"The studies are of several patients: {', '.join(sorted(patients))}.")
@@ -126,8 +144,10 @@ def map_change(earlier: Study, later: Study, progress: Progress = silent) -> Cha
     registration = register_lungs(one, other, progress)
     moved = sitk.Resample(other.findings, one.findings, registration.transform, sitk.sitkNearestNeighbor, 0)
     was, now = (sitk.GetArrayViewFromImage(image) > 0 for image in (one.findings, moved))
+    scanned = sitk.Resample(other.findings * 0 + 1, one.findings, registration.transform, sitk.sitkNearestNeighbor, 0)
+    seen = sitk.GetArrayViewFromImage(scanned) > 0
     labels = np.zeros(was.shape, np.uint8)
-    labels[was & now], labels[~was & now], labels[was & ~now] = PERSISTENT, NEW, RESOLVED
+    labels[was & now], labels[~was & now], labels[was & ~now & seen] = PERSISTENT, NEW, RESOLVED
     image = sitk.GetImageFromArray(labels)
     image.CopyInformation(one.ct)
     size_ml = voxel_ml(one.ct)
@@ -135,7 +155,7 @@ def map_change(earlier: Study, later: Study, progress: Progress = silent) -> Cha
         name: np.count_nonzero(labels == label) * size_ml
         for name, label in (("persistent", PERSISTENT), ("new", NEW), ("resolved", RESOLVED))
     }
-    return ChangeMap(image, volumes, registration)
+    return ChangeMap(image, volumes, np.count_nonzero(was & ~seen) * size_ml, registration)
 
 
 def _difference(value: float | None, earlier: float | None) -> float | None:

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from infnet.anatomy.recognition import recognise
 from infnet.anatomy.regions import LUNGS
 from infnet.data.findings import FINDINGS
-from infnet.data.volumes import read_image
+from infnet.data.orientation import AxialView
+from infnet.data.segmentations import label_segments, segment_names
+from infnet.data.volumes import on_one_grid, read_image
 from infnet.dicom import require_highdicom
 from infnet.errors import GeometryError, InputError, NoLungError
 
@@ -15,12 +18,22 @@ from infnet.errors import GeometryError, InputError, NoLungError
 def read_lungs(path: Path, ct: sitk.Image) -> sitk.Image:
     """A lung mask (uint8: 0, 1 right, 2 left) of a file, on the CT's grid: nearest neighbours, 0 beyond the file's.
 
-    Raises `InputError` where it is no label image or has other labels, `NoLungError` where it is empty, and
-    `GeometryError` where it lies beside the CT.
+    A label image, or a segmentation as 3D Slicer saves it, whose lungs are known by their codes or names. Raises
+    `InputError` where it is neither, has other labels, or has the right lung on the patient's left; `NoLungError` where
+    it is empty; and `GeometryError` where it lies beside the CT.
     """
-    lungs = _on_grid(_checked(read_image(path), path, len(LUNGS)), ct, path)
-    if not np.any(sitk.GetArrayViewFromImage(lungs)):
+    image = read_image(path)
+    if names := segment_names(image):
+        image = label_segments(image, _lung_label)
+        if not _any(image):
+            raise NoLungError(f"{path}: none of its segments ({', '.join(names)}) is the right or the left lung.")
+    lungs = _on_grid(_checked(image, path, len(LUNGS)), ct, path)
+    if not _any(lungs):
         raise NoLungError(f"{path}: no lung in it; right is 1, left 2.")
+    mask = AxialView(lungs).array()  # x runs from the patient's right to the left
+    right, left = (np.flatnonzero((mask == lung.label).any(axis=(0, 1))) for lung in LUNGS)
+    if len(right) and len(left) and right.mean() > left.mean():
+        raise InputError(f"{path}: label 1 lies on the patient's left; right is 1, left 2.")
     return lungs
 
 
@@ -36,38 +49,37 @@ def read_findings(path: Path, ct: sitk.Image) -> sitk.Image:
 
         return _on_grid(read_segmentation(path, {f.label: f.code for f in FINDINGS}), ct, path)
     image = read_image(path)
-    segments = _segments(image)
-    if not segments:
+    if not (names := segment_names(image)):
         return _on_grid(_checked(image, path, len(FINDINGS)), ct, path)
-    layers = sitk.GetArrayViewFromImage(image)
-    layers = np.moveaxis(layers, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else layers[None]
-    labels = np.zeros(layers.shape[1:], np.uint8)
-    known = 0
-    for finding in FINDINGS:
-        for segment in segments:
-            code = f"{finding.code.scheme}^{finding.code.value}^"
-            if code in segment.get("Tags", "") or segment.get("Name", "").lower() == finding.name.lower():
-                known += 1
-                labels[layers[int(segment.get("Layer", 0))] == int(segment.get("LabelValue", 1))] = finding.label
+    known = []
+
+    def label_of(name: str, terminology: str) -> int | None:
+        for finding in FINDINGS:
+            code = f"~{finding.code.scheme}^{finding.code.value}^"
+            if code in terminology or name.lower() == finding.name.lower():
+                known.append(name)
+                return finding.label
+        return None
+
+    found = label_segments(image, label_of)
     if not known:
-        names = ", ".join(segment.get("Name", "?") for segment in segments)
         expected = " or ".join(finding.name for finding in FINDINGS)
-        raise InputError(f"{path}: none of its segments ({names}) is {expected}; rename them.")
-    found = sitk.GetImageFromArray(labels)
-    found.SetSpacing(image.GetSpacing())
-    found.SetOrigin(image.GetOrigin())
-    found.SetDirection(image.GetDirection())
+        raise InputError(f"{path}: none of its segments ({', '.join(names)}) is {expected}; rename them.")
     return _on_grid(found, ct, path)
 
 
-def _segments(image: sitk.Image) -> list[dict[str, str]]:
-    """The fields of each segment in the header of a .seg.nrrd file; none for another image."""
-    segments: dict[str, dict[str, str]] = {}
-    for key in image.GetMetaDataKeys():
-        name, _, field = key.partition("_")
-        if name.startswith("Segment") and name.removeprefix("Segment").isdecimal():
-            segments.setdefault(name, {})[field] = image.GetMetaData(key)
-    return list(segments.values())
+def read_label_image(path: Path, highest: int) -> sitk.Image:
+    """A label image (uint8, 0 to ``highest``) on its own grid. Raises `InputError` where the file is none."""
+    return _checked(read_image(path), path, highest)
+
+
+def _lung_label(name: str, terminology: str) -> int | None:
+    region = recognise(name, terminology)
+    return region.label if region in LUNGS else None
+
+
+def _any(image: sitk.Image) -> bool:
+    return bool(np.any(sitk.GetArrayViewFromImage(image)))
 
 
 def _checked(image: sitk.Image, path: Path, highest: int) -> sitk.Image:
@@ -84,14 +96,10 @@ def _checked(image: sitk.Image, path: Path, highest: int) -> sitk.Image:
 
 def _on_grid(labels: sitk.Image, ct: sitk.Image, path: Path) -> sitk.Image:
     """The labels, unchanged if they are on the CT's grid."""
-    if labels.GetSize() == ct.GetSize() and all(
-        np.allclose(getattr(labels, get)(), getattr(ct, get)(), atol=1e-3)
-        for get in ("GetSpacing", "GetOrigin", "GetDirection")
-    ):
+    if on_one_grid(labels, ct):
         labels.CopyInformation(ct)
         return labels
     resampled: sitk.Image = sitk.Resample(labels, ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
-    there, here = (np.any(sitk.GetArrayViewFromImage(image)) for image in (labels, resampled))
-    if there and not here:
+    if _any(labels) and not _any(resampled):
         raise GeometryError(f"{path}: lies wholly beside the CT; is it of another scan?")
     return resampled

@@ -112,9 +112,16 @@ def measure(ct: sitk.Image, findings: sitk.Image, lungs: sitk.Image, lobes: Lobe
     return Measurements(
         rows=rows,
         severity=sum(scores) if len(scores) == len(LOBES) else None,
-        sources={"lobes": lobes.source, "lobes_approximate": lobes.approximate} if lobes else {"lobes": "none"},
+        sources=_sources(lobes),
         warnings=_warnings(rows, lobes, findings, lungs, size_ml),
     )
+
+
+def _sources(lobes: Lobes | None) -> dict[str, Any]:
+    if lobes is None:
+        return {"lobes": "none"}
+    sources: dict[str, Any] = {"lobes": lobes.source, "lobes_approximate": lobes.approximate}
+    return sources | ({"lobes_attribution": lobes.attribution} if lobes.attribution else {})
 
 
 def severity_score(percent: float) -> int:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import SimpleITK as sitk
 
 from infnet import __version__
+from infnet.data.volumes import on_one_grid
 from infnet.errors import GeometryError
 from infnet.quantification.measurements import (
     HYPERINFLATED_BELOW_HU,
@@ -39,10 +39,12 @@ _NAMES = {
     "threshold": "Threshold of infection, probability",
     "smallest_crop": "Smallest crop, share of the lungs' box",
     "transposed": "Slices transposed for the networks",
+    "series_instance_uid": "Series Instance UID",
     "slices": "Slices with lung",
     "mirror_images": "Mirror images averaged",
     "lungs": "Source of the lungs",
     "lobes": "Source of the lobes",
+    "lobes_attribution": "Attribution of the lobes",
     "findings": "Source of the findings",
 }
 _TOLD_ELSEWHERE = ("use", "ct", "warnings", "lobes_approximate")
@@ -75,7 +77,7 @@ def compose(
     Raises `InputError` where a label image is missing or damaged, `GeometryError` where it is not on the CT's grid.
     """
     findings, lungs = study.findings(), study.lungs()
-    if not (_on_one_grid(ct, findings) and _on_one_grid(ct, lungs)):
+    if not (on_one_grid(ct, findings) and on_one_grid(ct, lungs)):
         raise GeometryError(
             f"{study.folder}: its images are not on the grid of the CT; name the study's own CT with --ct."
         )
@@ -99,13 +101,6 @@ def compose(
         change=change,
         provenance=_provenance(study),
         limits=_limits(study),
-    )
-
-
-def _on_one_grid(image: sitk.Image, other: sitk.Image) -> bool:
-    return image.GetSize() == other.GetSize() and all(
-        np.allclose(getattr(image, get)(), getattr(other, get)(), atol=1e-3)
-        for get in ("GetSpacing", "GetOrigin", "GetDirection")
     )
 
 

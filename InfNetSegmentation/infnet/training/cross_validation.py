@@ -1,32 +1,33 @@
 """k-fold cross-validation on labelled slices, folds kept by image id."""
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from infnet.data.files import written_whole
 from infnet.data.labelled_slices import LabelledSlice, digest, eight_bit, read_grey, unit_range
 from infnet.devices import choose_device
-from infnet.errors import InputError
-from infnet.evaluation.metrics import dice, threshold_mean_dice
+from infnet.evaluation.calibration import Reliability, calibrated, fit_platt_scaling
+from infnet.evaluation.metrics import Metrics, dice, threshold_mean_dice, threshold_metrics
+from infnet.evaluation.statistics import summarise as means
 from infnet.inference.predictor import consolidation_probability, predict_infection, resize, stack
 from infnet.reporting import Progress, silent
-from infnet.training.fit import fit
+from infnet.training.fit import fit, weights_digest
+from infnet.training.folds import folds, hold_out
 from infnet.training.model import make_model
 from infnet.training.recipe import Recipe
 from infnet.training.run_folder import claim
 from infnet.weights.store import Model
 
-
-def folds(stems: Sequence[str], count: int, seed: int) -> list[list[str]]:
-    """``stems`` dealt into ``count`` folds of equal size (to one), at random from ``seed``."""
-    order = np.random.default_rng(seed).permutation(sorted(stems))
-    return [sorted(map(str, fold)) for fold in np.array_split(order, count)]
+Maps = dict[str, NDArray[np.floating]]
+"""Probabilities of infection (H, W), by the slice's stem."""
 
 
 def run_fold(
@@ -49,26 +50,23 @@ def run_fold(
     Training as by `infnet.training.fit.fit`; predictions are in float32. Raises InputError for the folder of another
     cross-validation, and where an extra slice is one of those that are to be held out.
     """
-    held_images = {s.image.tobytes() for s in slices}
-    for s in extra:
-        if s.image.tobytes() in held_images:
-            raise InputError(f"{s.stem}: an extra slice that is also one of those to be held out; leave it out.")
-    claim(run_folder, recipe, slices, folds=count, extra={"slices": len(extra), "sha256": digest(extra)})
-    held_out = set(folds([s.stem for s in slices], count, recipe.seed)[index])
-    if all((run_folder / "predictions" / f"{stem}.png").is_file() for stem in held_out):
+    training, held_out = hold_out(slices, count, index, recipe.seed, extra)
+    # Noted where there is one, so that a finished fold is not taken for one that started elsewhere.
+    start = {} if initial is None else {"initial_sha256": weights_digest(initial.network)}
+    claim(run_folder, recipe, slices, folds=count, extra={"slices": len(extra), "sha256": digest(extra)}, **start)
+    if all((run_folder / "predictions" / f"{s.stem}.png").is_file() for s in held_out):
         return
-    training = [*(s for s in slices if s.stem not in held_out), *extra]
     name = f"fold-{index}"
     module = fit(training, recipe, run_folder / name, device, progress, f"fold {index + 1}", initial, precision)
     chosen = choose_device(device)
     model = make_model(name, module)
     model.network.to(chosen)
-    for s in slices:
-        if s.stem in held_out:
-            for folder, map_ in _predict(model, s, chosen).items():
-                (run_folder / folder).mkdir(parents=True, exist_ok=True)
-                with written_whole(run_folder / folder / f"{s.stem}.png") as temporary:
-                    Image.fromarray(eight_bit(resize(map_[0].cpu(), s.image.shape))).save(temporary)
+    for s in held_out:
+        for folder, map_ in _predict(model, s, chosen).items():
+            (run_folder / folder).mkdir(parents=True, exist_ok=True)
+            with written_whole(run_folder / folder / f"{s.stem}.png") as temporary:
+                Image.fromarray(eight_bit(resize(map_[0].cpu(), s.image.shape))).save(temporary)
+    shutil.rmtree(run_folder / name / "checkpoints")  # of no more use, and gigabytes of the large networks
 
 
 def _predict(model: Model, slice_: LabelledSlice, device: torch.device) -> dict[str, torch.Tensor]:
@@ -84,56 +82,96 @@ def _predict(model: Model, slice_: LabelledSlice, device: torch.device) -> dict[
 
 
 def summarise(
-    slices: Sequence[LabelledSlice], recipe: Recipe, count: int, run_folder: Path, command: str = ""
+    slices: Sequence[LabelledSlice],
+    recipe: Recipe,
+    count: int,
+    run_folder: Path,
+    command: str = "",
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Metrics of the predictions of all folds, also written to ``run_folder/metrics.json``.
 
-    Per image, and as mean and standard deviation over images and over fold means. Infection: Dice at 0.5 and
-    the paper's threshold-mean Dice. Findings: Dice of GGO and of consolidation, each over the images that have
-    it, the infection being the slices' own prior, or the network's own where it finds both, at 0.5. ``command`` is
-    noted as what repeats them.
+    Per image, and as mean with its confidence interval and standard deviation over images, and over fold means.
+    Infection: the metrics at 0.5 and the paper's threshold-mean Dice; how reliable the maps are; and the
+    ``calibration`` that makes them so, ``temperature`` and ``offset`` of a model card (`_calibrate`). Findings: Dice of
+    GGO and of consolidation, each over the images that have it, the infection being the slices' own prior, or the
+    network's own where it finds both, at 0.5. ``command`` is noted as what repeats them.
     """
-    images: dict[str, dict[str, float]] = {}
+    split = folds([s.stem for s in slices], count, recipe.seed)
+    images: dict[str, Metrics] = {s.stem: {} for s in slices}
+    summary: dict[str, Any] = {"command": command, "folds": count, "seed": recipe.seed, "recipe": recipe.as_dict()}
+    if recipe.task == "infection":
+        maps = {s.stem: _read(run_folder / "predictions", s.stem) for s in slices}
+        truths = {s.stem: s.labels > 0 for s in slices}
+        for done, (stem, map_) in enumerate(maps.items(), start=1):
+            images[stem] |= threshold_metrics(map_, truths[stem])
+            images[stem]["threshold_mean_dice"] = threshold_mean_dice(map_, truths[stem])
+            progress("metrics", done, len(maps))
+        summary["reliability"] = _reliability(maps, truths)
+        if 0 < summary["reliability"]["infected_share"] < 1:
+            summary["calibration"] = _calibrate(maps, truths, split, images)
     for s in slices:
-        images[s.stem] = values = {}
-        map_ = unit_range(read_grey(run_folder / "predictions" / f"{s.stem}.png"))
         if recipe.task == "infection":
-            infected = map_ >= 0.5
-            values["dice"] = dice(infected, s.labels > 0)
-            values["threshold_mean_dice"] = threshold_mean_dice(map_, s.labels > 0)
-            told_apart = run_folder / "consolidation" / f"{s.stem}.png"
-            if not told_apart.is_file():
+            if not (run_folder / "consolidation" / f"{s.stem}.png").is_file():
                 continue
-            map_ = unit_range(read_grey(told_apart))
+            infected, consolidation = maps[s.stem] >= 0.5, _read(run_folder / "consolidation", s.stem)
         else:
             infected = s.labels > 0 if s.prior is None else s.prior >= 128
-        found = np.where(infected, np.where(map_ > 0.5, 2, 1), 0)
+            consolidation = _read(run_folder / "predictions", s.stem)
+        found = np.where(infected, np.where(consolidation > 0.5, 2, 1), 0)
         for name, value in (("ggo_dice", 1), ("consolidation_dice", 2)):
-            if (s.labels == value).any():
-                values[name] = dice(found == value, s.labels == value)
-    split = folds([s.stem for s in slices], count, recipe.seed)
-    summary: dict[str, Any] = {
-        "command": command,
-        "folds": count,
-        "seed": recipe.seed,
-        "recipe": recipe.as_dict(),
-        "metrics": {},
-    }
-    for name in sorted({name for values in images.values() for name in values}):
-        over_images = [values[name] for values in images.values() if name in values]
-        in_folds = [[images[stem][name] for stem in fold if name in images[stem]] for fold in split]
+            has_it = (s.labels == value).any()
+            images[s.stem][name] = dice(found == value, s.labels == value) if has_it else None
+    over_images = means(list(images.values()))
+    summary["metrics"] = {}
+    for name, mean in over_images["mean"].items():
+        in_folds = [[v for stem in fold if (v := images[stem][name]) is not None] for fold in split]
         over_folds = [float(np.mean(values)) for values in in_folds if values]
+        values = [value for values in in_folds for value in values]
         summary["metrics"][name] = {
-            "mean": float(np.mean(over_images)),
-            "sd_over_images": _deviation(over_images),
+            "mean": mean,
+            "confidence": over_images["confidence"][name],
+            "sd_over_images": _deviation(values),
             "fold_means": over_folds,
             "sd_over_folds": _deviation(over_folds),
-            "images": len(over_images),
+            "images": len(values),
         }
     summary["images"] = images
     with written_whole(run_folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
+
+
+def _calibrate(
+    maps: Maps, truths: Mapping[str, NDArray[np.bool_]], split: Sequence[Sequence[str]], images: dict[str, Metrics]
+) -> dict[str, Any]:
+    """``temperature`` and ``offset`` fitted on all maps, and the ``reliability`` of maps calibrated by other folds.
+
+    The Dice of the latter becomes each image's ``calibrated_dice``: that which the calibrated model is to have at 0.5.
+    """
+
+    def fitted(stems: Sequence[str]) -> tuple[float, float]:
+        return fit_platt_scaling([maps[stem] for stem in stems], [truths[stem] for stem in stems])
+
+    by_others: Maps = {}
+    for fold in split:
+        scale = fitted([stem for stem in maps if stem not in fold])
+        by_others |= {stem: calibrated(maps[stem], *scale) for stem in fold}
+    for stem, map_ in by_others.items():
+        images[stem]["calibrated_dice"] = dice(map_ >= 0.5, truths[stem])
+    temperature, offset = fitted(list(maps))
+    return {"temperature": temperature, "offset": offset, "reliability": _reliability(by_others, truths)}
+
+
+def _reliability(maps: Maps, truths: Mapping[str, NDArray[np.bool_]]) -> dict[str, Any]:
+    reliability = Reliability()
+    for stem, map_ in maps.items():
+        reliability.add(map_, truths[stem])
+    return reliability.as_dict()
+
+
+def _read(folder: Path, stem: str) -> NDArray[np.float32]:
+    return unit_range(read_grey(folder / f"{stem}.png"))
 
 
 def _deviation(values: Sequence[float]) -> float:

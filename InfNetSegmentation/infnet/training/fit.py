@@ -23,7 +23,6 @@ from infnet.data.labelled_slices import LabelledSlice
 from infnet.data.slice_dataset import SeededSampler, SliceDataset
 from infnet.devices import autocast_dtype, choose_device
 from infnet.errors import CancelledError, InputError
-from infnet.networks import InfNet
 from infnet.networks.pretrained import load_imagenet_weights
 from infnet.reporting import Progress, silent
 from infnet.training.batches import DealtBatches
@@ -63,9 +62,10 @@ def fit(
     their own. Raises InputError where the slices are too few or lack what the network shall learn, where ``initial``
     does not fit, for a batch that cannot be shared evenly, and for the folder of another training.
     """
-    batch_size = min(recipe.batch_size, len(slices))
+    draws = SeededSampler(slices, recipe.seed, recipe.healthy_share)
+    batch_size = min(recipe.batch_size, len(draws))
     if batch_size < 2:
-        raise InputError(f"{len(slices)} labelled slice(s): training needs two or more.")
+        raise InputError(f"{len(draws)} labelled slice(s) in an epoch: training needs two or more (--healthy-share?).")
     _check_truth(slices, recipe)
     chosen = choose_device(device)
     lightning.seed_everything(recipe.seed, verbose=False)
@@ -77,7 +77,7 @@ def fit(
         if batch_size % trainer.world_size:
             raise InputError(f"A batch of {batch_size} cannot be dealt evenly to {trainer.world_size} processes.")
         batches = DealtBatches(
-            SeededSampler(slices, recipe.seed, recipe.healthy_share),
+            draws,
             batch_size,
             recipe.epochs,
             repeats=len(recipe.scales) if recipe.multi_scale == "all" else 1,
@@ -88,7 +88,7 @@ def fit(
         found = checkpoints.newest()
         if found is None:
             module.initial_weights = _initialise(module, initial)
-        given = None if initial is None else _digest(initial.network)
+        given = None if initial is None else weights_digest(initial.network)
         claim(run_folder, recipe, slices, initial_sha256=given, steps=len(batches))
         resume_from = None
         if found is not None:
@@ -131,7 +131,7 @@ def _trainer(
         precision=_PRECISIONS[autocast_dtype(precision, device)],
         gradient_clip_val=recipe.gradient_clip or None,
         gradient_clip_algorithm="value",
-        logger=CSVLogger(run_folder, name="log"),
+        logger=CSVLogger(run_folder, name="log", flush_logs_every_n_steps=10),
         callbacks=[*average, checkpoints],
         plugins=[WholeFiles()],
         use_distributed_sampler=False,
@@ -160,27 +160,30 @@ def _check_truth(slices: Sequence[LabelledSlice], recipe: Recipe) -> None:
         for s in slices:
             if s.soft is not None:
                 raise InputError(f"{s.stem}: a soft truth, which does not tell the findings apart; leave it out.")
-    if recipe.network_options.get("gate_head") and len({bool(s.labels.any()) for s in slices}) < 2:
-        raise InputError("The gate needs slices with infection and slices without; add those that lack (--extra).")
+    if recipe.network_options.get("gate_head"):
+        if len({bool(s.labels.any()) for s in slices}) < 2:
+            raise InputError("The gate needs slices with infection and slices without; add those that lack (--extra).")
+        if recipe.healthy_share == 0 or recipe.synthetic_lesions == 1:
+            raise InputError("The gate needs healthy slices: --healthy-share above 0, --synthetic-lesions below 1.")
 
 
 def _initialise(module: SliceModule, initial: Model | None) -> str:
     """Give the network its first weights; returns where they come from."""
     if initial is None:
-        if module.recipe.encoder_weights == "imagenet" and isinstance(module.network, InfNet):
-            return load_imagenet_weights(module.network.encoder)
-        return module.initial_weights
+        imagenet = module.recipe.encoder_weights == "imagenet"
+        return load_imagenet_weights(module.network) if imagenet else module.initial_weights
     own, given = module.network.state_dict(), initial.network.state_dict()
     for key, value in given.items():
         if key not in own or own[key].shape != value.shape:
             raise InputError(f"{initial.card.name}: its {key} does not fit the network {module.recipe.network}.")
     missing = module.network.load_state_dict(given, strict=False).missing_keys
     random = sorted({key.split(".")[0] for key in missing})
-    told = f"{initial.card.name} (SHA-256 {_digest(initial.network)[:12]} in float32)"
+    told = f"{initial.card.name} (SHA-256 {weights_digest(initial.network)[:12]} in float32)"
     return f"{told}; random: {', '.join(random)}" if random else told
 
 
-def _digest(network: nn.Module) -> str:
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 of a network's weights."""
     return hashlib.sha256(save({k: v.cpu().contiguous() for k, v in network.state_dict().items()})).hexdigest()
 
 

@@ -4,16 +4,13 @@ Every loss is a mean over images of a loss per image, so that processes which sh
 get its gradient as the mean of theirs.
 
 An image whose truth is empty has no IoU: with the +1 of eq. 4, the term is 1 but for a vanishing rest, whatever the
-map is. There the smoothing is a hundredth of the image instead, so that the term is small where the map is empty, and
-a false finding of a hundredth of the image costs half of what one costs that is everywhere.
+map is. It is left out there, and BCE alone is learnt from.
 """
 
 import torch
 from torch.nn import functional
 
 from infnet.networks import InfNetMaps
-
-EMPTY_SMOOTHING = 0.01
 
 
 def pixel_weights(mask: torch.Tensor) -> torch.Tensor:
@@ -33,12 +30,6 @@ def weighted_iou(probability: torch.Tensor, mask: torch.Tensor, weights: torch.T
     return 1 - (intersection + 1) / (union + 1)
 
 
-def empty_iou(probability: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """What stands for L_IoU^w (N, C) where the truth is empty: the share of ε + P that is P, ε a hundredth of all."""
-    found = (probability * weights).sum((-2, -1))
-    return found / (found + EMPTY_SMOOTHING * weights.sum((-2, -1)))
-
-
 def segmentation_loss(logits: torch.Tensor, mask: torch.Tensor, bce_weighted: bool = True) -> torch.Tensor:
     """L_seg = L_IoU^w + λ·L_BCE^w with λ = 1 (eq. 4), the mean over images; tensors (N, 1, H, W), mask in [0, 1].
 
@@ -49,8 +40,7 @@ def segmentation_loss(logits: torch.Tensor, mask: torch.Tensor, bce_weighted: bo
     bce_weights = weights if bce_weighted else torch.ones_like(weights)
     mean_bce = (bce_weights * bce).sum((-2, -1)) / bce_weights.sum((-2, -1))
     probability = torch.sigmoid(logits)
-    is_empty = mask.amax((-2, -1)) == 0
-    iou = torch.where(is_empty, empty_iou(probability, weights), weighted_iou(probability, mask, weights))
+    iou = weighted_iou(probability, mask, weights) * _has_any(mask)
     return (iou + mean_bce).mean()
 
 
@@ -64,12 +54,13 @@ def plain_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     probability = torch.sigmoid(logits)
     intersection = torch.minimum(probability, mask).sum((-2, -1))
     union = torch.maximum(probability, mask).sum((-2, -1))
-    iou = torch.where(
-        mask.amax((-2, -1)) == 0,
-        empty_iou(probability, torch.ones_like(mask)),
-        1 - (intersection + 1) / (union + 1),
-    )
+    iou = (1 - (intersection + 1) / (union + 1)) * _has_any(mask)
     return iou.mean() + functional.binary_cross_entropy_with_logits(logits, mask)
+
+
+def _has_any(mask: torch.Tensor) -> torch.Tensor:
+    """(N, C): 1 where a mask (N, C, H, W) is not empty."""
+    return (mask.amax((-2, -1)) > 0).to(mask.dtype)
 
 
 def edges(mask: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """The Lightning modules: one for the infection map, one for the findings."""
 
+import time
 from typing import Any
 
 import lightning
@@ -34,12 +35,18 @@ class SliceModule(lightning.LightningModule):
             raise InputError(f"network {recipe.network}: {error}") from error
         self.initial_weights = "random"
         """Where the training started from; kept in its checkpoints."""
+        self.seconds = 0.0
+        """How long the training took up to its last checkpoint, which every training ends with; kept there too."""
+
+    def on_train_start(self) -> None:
+        self._began = time.monotonic() - self.seconds
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["initial_weights"] = self.initial_weights
+        self.seconds = time.monotonic() - self._began
+        checkpoint |= {"initial_weights": self.initial_weights, "seconds": self.seconds}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.initial_weights = checkpoint["initial_weights"]
+        self.initial_weights, self.seconds = checkpoint["initial_weights"], checkpoint["seconds"]
 
     def loss(self, batch: Sample) -> torch.Tensor:
         """The mean over the images of a batch: image, prior, mask (N, 1, S, S) in [0, 1], labels (N, S, S)."""
@@ -76,7 +83,11 @@ class SliceModule(lightning.LightningModule):
             return optimizer
         if recipe.schedule == "one-cycle":
             schedule: torch.optim.lr_scheduler.LRScheduler = torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, recipe.learning_rate, total_steps=recipe.epochs * self.steps_per_epoch, pct_start=0.15
+                optimizer,
+                recipe.learning_rate,
+                total_steps=recipe.epochs * self.steps_per_epoch,
+                pct_start=0.15,
+                cycle_momentum=recipe.optimizer != "sgd",  # whose momentum is that of the recipe
             )
         else:  # The released code counts epochs from one.
             schedule = torch.optim.lr_scheduler.LambdaLR(

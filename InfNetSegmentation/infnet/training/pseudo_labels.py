@@ -87,8 +87,9 @@ class Review:
                 use = "unstable"
             else:
                 use = "used"
-                truth = with_soft_truth(s, soft)
-                accepted.append(LabelledSlice(s.stem, s.image, truth.labels) if self.hard else truth)
+                # Soft in either case: a network's empty mask makes no healthy slice.
+                truth = np.where(soft >= 128, np.uint8(255), np.uint8(0)) if self.hard else soft
+                accepted.append(with_soft_truth(s, truth))
             rows.append((s.stem, f"{(soft >= 128).mean():.4f}", f"{steady:.3f}", use))
         with written_whole(listing) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("file", "infected", "stability", "use"), *rows])

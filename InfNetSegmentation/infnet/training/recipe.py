@@ -22,7 +22,8 @@ class Recipe:
     """Everything that decides a training's outcome, besides the data and what it starts from.
 
     network, network_options - of `infnet.networks.NETWORKS`; they say whether infection or findings are learnt
-    encoder_weights - what Inf-Net's encoder starts from; the other networks start from random weights
+    encoder_weights - what an encoder of `infnet.networks.encoders` starts from, Inf-Net's or FCN8s'; the other networks
+        start from random weights
     loss - see `infnet.training.losses`
     schedule - "one-cycle": up to the learning rate within 15 % of the steps, then down to nothing; "constant";
         "paper-released-code": from epoch 50 on, every epoch divides what is left of the learning rate by ten
@@ -66,10 +67,17 @@ class Recipe:
         encoder = self.network_options.get("encoder", ENCODERS[0])
         if self.network == "inf-net" and encoder not in ENCODERS:
             raise InputError(f"encoder {encoder}: there are {', '.join(ENCODERS)}.")
+        signature = inspect.signature(NETWORKS[self.network].build)
         try:
-            inspect.signature(NETWORKS[self.network].build).bind(**self.network_options)
+            signature.bind(**self.network_options)
         except TypeError as error:
-            raise InputError(f"network {self.network}: {error}; see infnet networks.") from error
+            options = ", ".join(signature.parameters)
+            raise InputError(f"network {self.network}: {error}; its options are {options}.") from error
+        for name, value in self.network_options.items():
+            wanted = type(signature.parameters[name].default)
+            if type(value) is not wanted:  # "no" would count as true
+                examples = {bool: "true or false", int: "a whole number", str: "a name"}
+                raise InputError(f"network {self.network}: {name} {value!r}: {examples[wanted]} is wanted.")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"{name.replace('_', ' ')} {getattr(self, name)}: there are {', '.join(choices)}.")

@@ -29,8 +29,9 @@ class ModelCard:
     threshold: float = 0.5
     """Probability from which a pixel counts as infected, unless the user says otherwise."""
     temperature: float = 1.0
-    """What the infection's logits are divided by, so that its probabilities are those that are met (Guo et al., "On
-    Calibration of Modern Neural Networks", ICML 2017)."""
+    offset: float = 0.0
+    """The infection's probability is sigmoid(logit / temperature + offset), logit being that of the network's own, so
+    that its probabilities are those that are met (Platt scaling, `infnet.evaluation.calibration`)."""
     gate_threshold: float | None = None
     """Probability of the network's gate below which a slice counts as healthy; None: the gate is told, not used."""
     window: tuple[float, float] = (-1100.0, 250.0)

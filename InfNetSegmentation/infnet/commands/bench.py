@@ -1,0 +1,130 @@
+"""``infnet bench``: how fast the models run here, in each way, and where the time of a whole CT goes."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infnet.commands.arguments import add_model_arguments
+from infnet.reporting import Reporter
+
+if TYPE_CHECKING:
+    from infnet.inference.benchmark import Speed, Timing
+
+NAME = "bench"
+HELP = "Measure the speed of the models in each runtime, and of the whole job."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ct", type=Path, metavar="CT", help="a chest CT; default: a synthetic one")
+    parser.add_argument("--json", type=Path, metavar="F.json", help="where to write the measurements, and the machine")
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="timed rounds, after one that warms up; default %(default)s"
+    )
+    add_model_arguments(parser)
+
+
+def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    import json
+    import tempfile
+    from dataclasses import asdict
+
+    from infnet.data.files import check_output, written_whole
+    from infnet.data.volumes import read_ct
+    from infnet.devices import choose_device
+    from infnet.errors import InputError
+    from infnet.inference.benchmark import (
+        BATCH_SIZES,
+        measure_job,
+        measure_speed,
+        share_outside_network,
+        slices_of,
+        write_phantom,
+    )
+    from infnet.inference.case import Settings
+    from infnet.inference.predictor import infection_probability, stack
+    from infnet.inference.slices import SliceLook
+    from infnet.machine import machine_facts
+    from infnet.weights.cards import DEFAULT_MODELS
+    from infnet.weights.store import load_model
+
+    if options.repeats < 1:
+        raise InputError(f"--repeats {options.repeats}: give 1 or more.")
+    if options.json is not None:
+        check_output(options.json, (".json",))
+    device = choose_device(options.device)
+    facts = machine_facts()
+    with tempfile.TemporaryDirectory() as folder:
+        ct = options.ct
+        if ct is None:
+            ct = Path(folder) / "phantom.nrrd"
+            write_phantom(ct)
+        infection_name = options.model or DEFAULT_MODELS["infection"]
+        infection = load_model(infection_name)
+        threshold = infection.card.threshold if options.threshold is None else options.threshold
+        slices = slices_of(read_ct(ct)[0], SliceLook(window=infection.card.window), max(BATCH_SIZES))
+        image = stack(slices, infection.card.input_size)
+        speeds = {
+            infection.card.name: measure_speed(
+                infection_name, (image,), threshold, device, options.repeats, reporter.progress
+            )
+        }
+        if options.labels_model is not None or not infection.card.tells_findings:
+            findings_name = options.labels_model or DEFAULT_MODELS["findings"]
+            findings = load_model(findings_name).card
+            prior = infection_probability(infection, image)
+            inputs = (stack(slices, findings.input_size), stack(list(prior[:, 0].numpy()), findings.input_size))
+            speeds[findings.name] = measure_speed(
+                findings_name, inputs, 0.5, device, options.repeats, reporter.progress
+            )
+        settings = Settings(options.model, options.labels_model, options.threshold, options.device)
+        seconds = measure_job(ct, settings, Path(folder) / "study", reporter.progress)
+    share = share_outside_network(seconds)
+    payload: dict[str, Any] = {
+        "schema": "infnet-bench/1",
+        "machine": facts,
+        "device": str(device),
+        "ct": "phantom" if options.ct is None else options.ct.name,
+        "repeats": options.repeats,
+        "models": {
+            name: [{**asdict(speed), "way": speed.way._asdict()} for speed in rows] for name, rows in speeds.items()
+        },
+        "job": {"seconds": seconds, "share_outside_network": share},
+    }
+    if options.json is not None:
+        with written_whole(options.json) as temporary:
+            temporary.write_text(json.dumps(payload, indent=2) + "\n", encoding="utf-8")
+    reporter.result(payload, "\n".join([*_machine_lines(facts), *_speed_lines(speeds), *_job_lines(seconds, share)]))
+
+
+def _machine_lines(facts: dict[str, Any]) -> list[str]:
+    return [f"{name.replace('_', ' ')}: {value}" for name, value in facts.items() if value is not None]
+
+
+def _speed_lines(speeds: "dict[str, list[Speed]]") -> list[str]:
+    lines = []
+    for name, rows in speeds.items():
+        reference = rows[0].one.median_ms
+        lines += [
+            "",
+            f"{name}: ms a slice and pass, median (range) of the clock; beside eager 32 at batch 1",
+            f"{'runtime':<10}{'precision':<11}{'batch 1':<24}{'best batch':<30}{'faster':>7}{'core ms':>9}{'MB':>7}"
+            f"{'difference':>12}{'Dice':>9}{'changed':>10}",
+        ]
+        for row in rows:
+            best = f"{_milliseconds(row.best)} at {row.best.batch_size}"
+            memory = "-" if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}"
+            lines.append(
+                f"{row.way.runtime:<10}{row.way.precision:<11}{_milliseconds(row.one):<24}{best:<30}"
+                f"{reference / row.best.median_ms:>6.2f}x{row.best.processor_ms:>9.1f}{memory:>7}"
+                f"{row.difference:>12.1e}{row.dice:>9.5f}{row.changed:>10.4%}"
+            )
+    return lines
+
+
+def _milliseconds(timing: "Timing") -> str:
+    return f"{timing.median_ms:.1f} ({timing.lowest_ms:.1f}-{timing.highest_ms:.1f})"
+
+
+def _job_lines(seconds: dict[str, float], share: float) -> list[str]:
+    stages = ", ".join(f"{stage} {value:.2f}" for stage, value in seconds.items())
+    return ["", f"whole job, seconds: {stages}", f"outside the network: {share:.1%}"]

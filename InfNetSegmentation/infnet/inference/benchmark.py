@@ -1,0 +1,253 @@
+"""How fast each runtime is with a model, how far it is from eager float32, and where the time of the whole job goes."""
+
+import itertools
+import multiprocessing
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from numpy.typing import NDArray
+
+from infnet.anatomy.lungs import lung_envelope, segment_lungs
+from infnet.data.orientation import AxialView
+from infnet.data.volumes import read_ct
+from infnet.devices import supports_bf16
+from infnet.inference.case import Case, Settings, segment_case, timed
+from infnet.inference.predictor import SlicePrediction, SlicePredictor
+from infnet.inference.runtimes import Runtime, make_runtime
+from infnet.inference.slices import SliceLook
+from infnet.machine import peak_memory_mb
+from infnet.reporting import Progress, silent
+from infnet.weights.store import load_model
+
+BATCH_SIZES = (1, 2, 4, 8)
+
+FloatSlice = NDArray[np.float32]
+
+
+class Way(NamedTuple):
+    """A way of running a model: a runtime and a precision, as on the command line."""
+
+    runtime: str
+    precision: str
+
+
+REFERENCE = Way("eager", "32")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds a slice: of the clock (median and range), and of all processor cores together (median)."""
+
+    batch_size: int
+    median_ms: float
+    lowest_ms: float
+    highest_ms: float
+    processor_ms: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A way of running a model, and what it gives and takes, one pass through the network a slice.
+
+    ``one`` is the timing of single slices, ``best`` that of the fastest batch size by the clock. ``difference`` is
+    the largest of a probability from `REFERENCE`, ``dice`` the overlap of both segmentations at the model's
+    threshold, ``changed`` the share of pixels that only one of them has. ``peak_memory_mb`` is that of a process which
+    only loads the model and runs one batch of the best size.
+    """
+
+    way: Way
+    one: Timing
+    best: Timing
+    difference: float
+    dice: float
+    changed: float
+    peak_memory_mb: float | None
+
+
+def ways(device: torch.device) -> list[Way]:
+    """Every way of running a model on ``device``, `REFERENCE` first."""
+    precisions = ["32", *(["bf16"] if supports_bf16(device) else []), *(["16"] if device.type == "cuda" else [])]
+    runtimes = ["fused", *(["openvino"] if device.type == "cpu" and find_spec("openvino") else [])]
+    return [REFERENCE, *itertools.starmap(Way, itertools.product(runtimes, precisions))]
+
+
+def slices_of(ct: sitk.Image, look: SliceLook, count: int) -> list[FloatSlice]:
+    """``count`` slices with lung, as the networks see them, evenly spread over the CT. Raises `NoLungError`."""
+    view = AxialView(ct)
+    crops = look.crops(lung_envelope(AxialView(segment_lungs(ct)).array(), view.spacing))
+    levels = sorted(crops)
+    chosen = [levels[i] for i in np.linspace(0, len(levels) - 1, count).round().astype(int)]
+    hu = view.array()
+    return [look.render(hu[z][crops[z]]) for z in chosen]
+
+
+def measure_speed(
+    name: str,
+    images: tuple[torch.Tensor, ...],
+    threshold: float,
+    device: torch.device,
+    repeats: int,
+    progress: Progress = silent,
+) -> list[Speed]:
+    """Each way of running the model ``name`` on ``images``, (N, 1, S, S) each: slices and, if need be, priors.
+
+    All ways take turns in every repeat, so that other work on the machine slows none of them alone; one more round
+    before them is not counted. ``threshold`` is that of the probability which the model is for. Raises what
+    `infnet.weights.store.load_model` raises.
+    """
+    model = load_model(name)
+    runtimes = {way: make_runtime(way.runtime, model, device, way.precision) for way in ways(device)}
+    sizes = [size for size in BATCH_SIZES if size <= len(images[0])]
+    rounds: dict[tuple[Way, int], list[tuple[float, float]]] = {}
+    for turn in range(repeats + 1):
+        progress(model.card.name, turn, repeats + 1)
+        for size, (way, runtime) in itertools.product(sizes, runtimes.items()):
+            taken = _seconds(runtime, tuple(x[:size] for x in images))
+            if turn:
+                rounds.setdefault((way, size), []).append(taken)
+    answers = {way: _answer(runtime, images) for way, runtime in runtimes.items()}
+    progress(model.card.name, repeats + 1, repeats + 1)
+    speeds = []
+    for way in runtimes:
+        timings = [_timing(size, rounds[way, size]) for size in sizes]
+        best = min(timings, key=lambda timing: timing.median_ms)
+        memory = _peak_memory_of_process(name, way, tuple(x[: best.batch_size] for x in images), device)
+        difference, dice, changed = _agreement(answers[way], answers[REFERENCE], threshold)
+        speeds.append(Speed(way, timings[0], best, difference, dice, changed, memory))
+    return speeds
+
+
+def measure_job(path: Path, settings: Settings, folder: Path, progress: Progress = silent) -> dict[str, float]:
+    """Seconds by stage of one CT's way into a study in ``folder``.
+
+    "import" is the start of a process up to where it could read the CT. The network's stage is the time that the job
+    waits for it, "slices" what rendering takes beside it, in a second thread, and not a part of the sum. Raises what
+    `infnet segment` raises.
+    """
+    seconds: dict[str, float] = {}
+    with timed(seconds, "import"):
+        subprocess.run([sys.executable, "-c", f"import {__name__}"], check=True)
+    with timed(seconds, "read"):
+        ct, warnings = read_ct(path)
+    with timed(seconds, "models"):
+        predictor = _Watched.from_models(
+            settings.model, settings.labels_model, settings.device, settings.precision, settings.runtime
+        )
+        assert isinstance(predictor, _Watched)
+    case = Case(path, path.name)
+    segmented = segment_case(case, settings, ct, warnings, predictor, folder, progress=progress)
+    stages = segmented.study.seconds
+    seconds["lungs"] = stages["lungs"]
+    seconds["slices"] = predictor.rendering
+    seconds["network"] = predictor.waiting
+    seconds["back-mapping"] = stages["network"] - predictor.waiting
+    seconds |= {stage: stages[stage] for stage in ("lobes", "quantification") if stage in stages}
+    with timed(seconds, "write"):
+        segmented.write()
+    return seconds
+
+
+def share_outside_network(seconds: dict[str, float]) -> float:
+    """Of the time of a job as of `measure_job`, import and the models' loading apart, what is not the network's."""
+    counted = {k: v for k, v in seconds.items() if k not in ("import", "models", "slices")}
+    return 1 - counted["network"] / sum(counted.values())
+
+
+def write_phantom(path: Path) -> None:
+    """A synthetic chest CT of 256×256×48 voxels: body, two lungs, spine, trachea, and some ground-glass opacity."""
+    z, y, x = np.ogrid[-120:120:48j, -175:175:256j, -175:175:256j]  # mm
+
+    def ellipsoid(centre: tuple[float, float, float], radii: tuple[float, float, float]) -> NDArray[np.bool_]:
+        terms = [((c - m) / r) ** 2 for c, m, r in zip((x, y, z), centre, radii, strict=True)]
+        return np.asarray(sum(terms) < 1)
+
+    hu = np.full((48, 256, 256), -1000.0)
+    hu[np.broadcast_to((x / 160) ** 2 + (y / 112) ** 2 < 1, hu.shape)] = 40
+    hu[np.broadcast_to((x / 18) ** 2 + ((y - 78) / 18) ** 2 < 1, hu.shape)] = 400
+    lungs = ellipsoid((-68, 0, 0), (52, 76, 100)) | ellipsoid((68, 0, 0), (52, 76, 100))
+    hu[lungs] = -850
+    hu[ellipsoid((-80, 30, -20), (22, 20, 30)) & lungs] = -550
+    hu[((x / 9) ** 2 + ((y - 10) / 9) ** 2 < 1) & (z > 20)] = -1000
+    hu += np.random.default_rng(0).normal(0, 15, hu.shape)
+    image = sitk.GetImageFromArray(hu.round().astype(np.int16))
+    image.SetSpacing((350 / 255, 350 / 255, 240 / 47))
+    image.SetOrigin((-175, -175, -120))
+    sitk.WriteImage(image, path)
+
+
+class _Watched(SlicePredictor):
+    """A predictor that notes the seconds it takes, and those that its slices take to render."""
+
+    waiting = rendering = 0.0
+
+    def __call__(self, slices: Iterable[FloatSlice]) -> Iterator[SlicePrediction]:
+        predictions = super().__call__(self._rendered(iter(slices)))
+        while True:
+            start = time.perf_counter()
+            prediction = next(predictions, None)
+            self.waiting += time.perf_counter() - start
+            if prediction is None:
+                return
+            yield prediction
+
+    def _rendered(self, slices: Iterator[FloatSlice]) -> Iterator[FloatSlice]:
+        while True:
+            start = time.perf_counter()
+            slice_ = next(slices, None)
+            self.rendering += time.perf_counter() - start
+            if slice_ is None:
+                return
+            yield slice_
+
+
+def _seconds(runtime: Runtime, images: tuple[torch.Tensor, ...]) -> tuple[float, float]:
+    """Of the clock and of the processor, a slice."""
+    clock, processor = time.perf_counter(), time.process_time()
+    runtime(*images)
+    return (time.perf_counter() - clock) / len(images[0]), (time.process_time() - processor) / len(images[0])
+
+
+def _timing(size: int, taken: Sequence[tuple[float, float]]) -> Timing:
+    clock, processor = ([1000 * s for s in column] for column in zip(*taken, strict=True))
+    return Timing(size, statistics.median(clock), min(clock), max(clock), statistics.median(processor))
+
+
+def _answer(runtime: Runtime, images: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """The probability that the model is for, slice by slice: infection, or consolidation where the prior is 0.5."""
+    answers = [runtime(*(x[i : i + 1] for x in images)) for i in range(len(images[0]))]
+    if len(images) == 1:
+        return torch.cat([p for p, _, _ in answers if p is not None])
+    return torch.cat([p for _, p, _ in answers if p is not None]) * (images[1] >= 0.5)
+
+
+def _agreement(answer: torch.Tensor, reference: torch.Tensor, threshold: float) -> tuple[float, float, float]:
+    """Largest difference, Dice of the two segmentations (1 where both are empty), share of changed pixels."""
+    one, other = answer >= threshold, reference >= threshold
+    total = int(one.sum() + other.sum())
+    dice = 2 * int((one & other).sum()) / total if total else 1.0
+    return float((answer - reference).abs().max()), dice, float((one ^ other).float().mean())
+
+
+def _peak_memory_of_process(
+    name: str, way: Way, images: tuple[torch.Tensor, ...], device: torch.device
+) -> float | None:
+    arrays = tuple(x.numpy() for x in images)  # tensors would be shared, and a shared memory may be small
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(_run_once, name, way, arrays, str(device)).result()
+
+
+def _run_once(name: str, way: Way, arrays: tuple[FloatSlice, ...], device: str) -> float | None:
+    runtime = make_runtime(way.runtime, load_model(name), torch.device(device), way.precision)
+    runtime(*map(torch.from_numpy, arrays))
+    return peak_memory_mb()

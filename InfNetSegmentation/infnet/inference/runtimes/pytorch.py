@@ -1,0 +1,33 @@
+"""PyTorch as a runtime, on the CPU, on CUDA and on MPS."""
+
+import torch
+from torch import nn
+
+from infnet.inference.runtimes.probabilities import Probabilities
+
+
+class TorchRuntime:
+    """A module run operation by operation, its convolutions on channels-last tensors.
+
+    ``dtype`` is that of mixed precision; None is float32 throughout. The module is moved to ``device``.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype | None) -> None:
+        self._module = module.to(device).to(memory_format=torch.channels_last)
+        self._device = device
+        self._dtype = dtype
+
+    @torch.inference_mode()
+    def __call__(self, *images: torch.Tensor) -> Probabilities:
+        """Probabilities on the CPU, of images on the CPU."""
+        there = [to_device(image, self._device) for image in images]
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
+            answer: Probabilities = self._module(*there)
+        return Probabilities(*(None if x is None else x.cpu() for x in answer))
+
+
+def to_device(image: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """An image of the CPU on ``device``; to CUDA from pinned memory, which is copied while the CPU goes on."""
+    if device.type == "cuda":
+        return image.pin_memory().to(device, non_blocking=True)
+    return image.to(device)
