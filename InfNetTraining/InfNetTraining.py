@@ -1,11 +1,12 @@
 import slicer
+from InfNetTrainingLib.TrainingConfig import TrainingConfig
 from InfNetTrainingLib.TrainingLogic import InfNetTrainingLogic
 from InfNetTrainingLib.TrainingWidget import InfNetTrainingWidget
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
-__all__ = ["InfNetTraining", "InfNetTrainingLogic", "InfNetTrainingTest", "InfNetTrainingWidget"]
+__all__ = ["InfNetTraining", "InfNetTrainingLogic", "InfNetTrainingTest", "InfNetTrainingWidget", "TrainingConfig"]
 
 
 class InfNetTraining(ScriptedLoadableModule):
@@ -16,8 +17,9 @@ class InfNetTraining(ScriptedLoadableModule):
         parent.dependencies = ["InfNetSegmentation"]
         parent.contributors = ["InfNet developers"]
         parent.helpText = _(
-            "Trains Inf-Net on CT slices with drawn infection masks, in the folder layout of COVID-SemiSeg. "
-            "All data stay on this computer. For research only, not for clinical decisions."
+            "Trains Inf-Net on CT slices with drawn infection masks, and on slices without, by Algorithm 1 of the "
+            "paper. A training goes on when Slicer is closed. All data stay on this computer. For research only, not "
+            "for clinical decisions."
         )
         parent.acknowledgementText = _(
             "The method is Inf-Net: D.-P. Fan et al., Inf-Net: Automatic COVID-19 Lung Infection Segmentation From "
@@ -26,13 +28,13 @@ class InfNetTraining(ScriptedLoadableModule):
 
 
 class InfNetTrainingTest(ScriptedLoadableModuleTest):
-    """Self-test in Slicer: a data folder that does not exist is told as such by the backend's process."""
+    """Self-test in Slicer: a folder that holds no slices is told as such, and no training is found in it."""
 
     def runTest(self):
-        from InfNetSegmentationLib.BackendProcess import BackendError
-
         slicer.mrmlScene.Clear()
-        with self.assertRaises(BackendError) as caught:
-            InfNetTrainingLogic().train("no such folder", "no such run", epochs=1)
-        self.assertEqual(caught.exception.code, "input-not-found")
+        logic = InfNetTrainingLogic()
+        self.assertFalse(logic.check("no such folder").canTrain)
+        with self.assertRaises(ValueError):
+            logic.start(TrainingConfig("no such folder", "no such run"))
+        self.assertEqual(logic.status("no such run").state, "absent")
         self.delayDisplay("Test passed")

@@ -1,29 +1,43 @@
-from InfNetSegmentationLib.BackendProcess import BackendProcess
+from InfNetSegmentationLib.BackendTask import BackendTask
+from InfNetSegmentationLib.ModelFile import exportModel, installModel
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from InfNetTrainingLib.DataCheck import checkData
+from InfNetTrainingLib.Outcome import readOutcome
+from InfNetTrainingLib.RunFolder import RunReader, startRun, stopRun
+from InfNetTrainingLib.SceneCases import writeCases
 from InfNetTrainingLib.TrainingParameters import TrainingParameters, unusedFolder
 
 
 class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
-    """Training of Inf-Net on labelled slices, from Python as from the panel:
+    """Training of Inf-Net, from Python as from the panel:
 
-    from InfNetTraining import InfNetTrainingLogic
+    from InfNetTraining import InfNetTrainingLogic, TrainingConfig
 
-    InfNetTrainingLogic().train("COVID-SemiSeg", "run1", epochs=50)
+    logic = InfNetTrainingLogic()
+    print(logic.check("labelled", "unlabelled").summary())
+    config = TrainingConfig.withPreset(
+        "small machine", "labelled", "run1", kind="semi-supervised", unlabelledFolder="unlabelled", holdOut=True
+    )
+    logic.start(config)          # a process of its own: Slicer may be closed
+    print(logic.status("run1"))  # any time later, in any Slicer
+    logic.stop("run1")
+    logic.resume("run1")
+    print(logic.outcome("run1").lines())
+    logic.install("run1")        # the model is then listed in InfNetSegmentation
     """
 
     def __init__(self, command=None):
         """``command`` - how the backend is started; None: with Slicer's Python."""
         super().__init__()
         self._command = command
-        self._process = None
-        self._error = None
-        self._result = None
+        self._task = None
 
     @property
-    def running(self):
-        return self._process is not None and self._process.running
+    def preparing(self):
+        """Whether slices are being made of CTs; this, unlike a training, ends with the panel."""
+        return self._task is not None and self._task.process.running
 
     def getParameterNode(self):
         node = super().getParameterNode()
@@ -33,57 +47,93 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
             parameters.outputFolder = unusedFolder(parameters.outputFolder)
         return parameters
 
-    def train(
-        self,
-        dataFolder,
-        outputFolder,
-        epochs=50,
-        waitForCompletion=True,
-        progressCallback=None,
-        logCallback=None,
-        completedCallback=None,
-    ):
-        """Train on a folder of slices in the layout of COVID-SemiSeg (Imgs, GT).
+    def check(self, labelledFolder, unlabelledFolder=None):
+        """Look at every slice and mask before anything is trained. Returns a `DataReport`."""
+        return checkData(labelledFolder, unlabelledFolder)
+
+    def prepareCases(self, cases, outputFolder, waitForCompletion=True, **callbacks):
+        """Make labelled slices of cases of the scene, (CT volume node, segmentation node) each, in a new folder.
 
         waitForCompletion - return the result when it is there; else return at once and leave the rest to the
-            callbacks, which the Qt event loop calls
-        progressCallback(stage, done, total), logCallback(text) - called during the run
-        completedCallback(result, error) - called at the end, with None for one of the two
+            callbacks, which the Qt event loop calls: progressCallback(stage, done, total), logCallback(text),
+            completedCallback(result, error)
 
-        Returns what the backend reports (a dict), or None if it did not wait. Raises RuntimeError if a run is
-        under way, and BackendError, which tells the cause, if the backend gave no result.
+        Returns what the backend reports (a dict), or None if it did not wait. Raises ValueError for cases that cannot
+        be used, RuntimeError where slices are being made already, and BackendError if the backend gave no result.
         """
-        if self.running:
-            raise RuntimeError(_("A training is under way already."))
-        self._result = self._error = None
 
-        def complete(result, error):
-            self._result, self._error = result, error
-            if completedCallback:
-                completedCallback(result, error)
+        def arguments(folder):
+            ctFolder, labelsFolder = writeCases(cases, folder)
+            return ["prepare", ctFolder, "--labels", labelsFolder, "-o", outputFolder]
 
-        self._process = BackendProcess(
-            self._command,
-            onProgress=progressCallback,
-            onMessage=logCallback,
-            onResult=lambda payload: complete(payload, None),
-            onError=lambda error: complete(None, error),
-        )
-        arguments = ["train", str(dataFolder), "-o", str(outputFolder), "--epochs", str(epochs)]
-        self._process.start(arguments, useTimer=not waitForCompletion)
-        if not waitForCompletion:
-            return None
-        self._process.wait()
-        if self._error:
-            raise self._error
-        return self._result
+        return self._run(arguments, waitForCompletion, callbacks)
 
-    def cancel(self):
-        """Stop the run under way; it ends soon, by force if need be."""
-        if self.running:
-            self._process.cancel(_("Stopped."))
+    def prepareFolder(self, ctFolder, outputFolder, labelsFolder=None, waitForCompletion=True, **callbacks):
+        """Make slices of a folder of CTs (files, or folders of DICOM slices), labelled ones with ``labelsFolder``.
+
+        The rest as in `prepareCases`.
+        """
+        labels = ["--labels", labelsFolder] if labelsFolder else []
+        arguments = ["prepare", ctFolder, *labels, "-o", outputFolder]
+        return self._run(lambda folder: arguments, waitForCompletion, callbacks)
+
+    def start(self, config):
+        """Start a training and return at once. It goes on when Slicer is closed; see `status`.
+
+        Raises ValueError for what cannot be trained or the folder of something else, RuntimeError if it is running.
+        """
+        startRun(config, self._command)
+
+    def resume(self, folder):
+        """Go on with a training that was stopped, failed or killed, from its last checkpoint; errors as `start`."""
+        config = RunReader(folder).read().config
+        if config is None:
+            raise ValueError(_("{} holds no training.").format(folder))
+        startRun(config, self._command)
+
+    def status(self, folder):
+        """The `TrainingStatus` of a run's folder, started by this Slicer or another one."""
+        reader = RunReader(folder)
+        try:
+            return reader.read()
+        finally:
+            reader.close()
+
+    def stop(self, folder, byForce=False):
+        """Ask a training to stop; it can be resumed. ``byForce`` ends it at once."""
+        stopRun(folder, byForce)
+
+    def outcome(self, folder):
+        """What a run is worth on the slices that it held out. Returns an `Outcome`."""
+        return readOutcome(folder, self._finished(folder).config)
+
+    def install(self, folder, replace=False):
+        """Copy a run's model to where InfNetSegmentation lists it, by `installModel`. Returns the card's path there."""
+        return installModel(self._finished(folder).modelPath, replace)
+
+    def export(self, folder, zipPath):
+        """Write a run's model into a file that another Slicer imports (`installModel`). Returns its path."""
+        return exportModel(self._finished(folder).modelPath, zipPath)
 
     def abort(self):
-        """End the run under way before this returns."""
-        if self.running:
-            self._process.abort(_("Stopped."))
+        """End the making of slices before this returns. A training is left running."""
+        if self.preparing:
+            self._task.process.abort(_("Stopped."))
+
+    def _finished(self, folder):
+        status = self.status(folder)
+        if status.modelPath is None or not status.modelPath.is_file():
+            raise ValueError(_("{} holds no trained model yet.").format(folder))
+        return status
+
+    def _run(self, arguments, waitForCompletion, callbacks):
+        if self.preparing:
+            raise RuntimeError(_("Slices are being made already."))
+        self._task = BackendTask(self._command, **callbacks)
+        self._task.start(arguments, useTimer=not waitForCompletion)
+        if not waitForCompletion:
+            return None
+        self._task.process.wait()
+        if self._task.error:
+            raise self._task.error
+        return self._task.result

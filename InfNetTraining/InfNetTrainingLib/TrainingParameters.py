@@ -1,9 +1,13 @@
 import itertools
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from InfNetTrainingLib.TrainingConfig import PRESETS, TrainingConfig
 
 
 def unusedFolder(folder):
@@ -15,13 +19,49 @@ def unusedFolder(folder):
 
 @parameterNodeWrapper
 class TrainingParameters:
-    """What the panel shows and the scene keeps.
+    """What the panel shows and the scene keeps: the fields of `TrainingConfig`, which explains them, and
 
-    dataFolder - slices and their masks, in the layout of COVID-SemiSeg
-    outputFolder - receives the run: checkpoints, log, the trained model
-    epochs - how often each slice is seen
+    caseVolume, caseSegmentation - the case that is to be added to the labelled ones
+    ctFolder - CTs that slices are to be made of
     """
 
-    dataFolder: Path = Path.home()
+    caseVolume: vtkMRMLScalarVolumeNode
+    caseSegmentation: vtkMRMLSegmentationNode
+    ctFolder: Path = Path.home()
+    labelledFolder: Path = Path.home()
+    unlabelledFolder: Path = Path.home()
     outputFolder: Path = Path.home() / "InfNet-training"
+    kind: str = "supervised"
+    preset: str = "modern"
+    initial: str = "imagenet"
+    encoder: str = "efficientnet_lite0"
     epochs: Annotated[int, WithinRange(1, 1000)] = 50
+    batchSize: Annotated[int, WithinRange(2, 256)] = 5
+    learningRate: Annotated[float, WithinRange(0.000001, 0.1)] = 0.001
+    size: Annotated[int, WithinRange(64, 1024)] = 352
+    k: Annotated[int, WithinRange(1, 10000)] = 200
+    rounds: Annotated[int, WithinRange(0, 10000)] = 3
+    roundEpochs: Annotated[int, WithinRange(1, 1000)] = 2
+    preTrainingEpochs: Annotated[int, WithinRange(1, 1000)] = 8
+    seed: Annotated[int, WithinRange(0, 1000000)] = 0
+    device: str = "auto"
+    holdOut: bool = False
+
+    def config(self):
+        """What is chosen, as a `TrainingConfig`."""
+        values = {name: getattr(self, name) for name in _CONFIG_FIELDS}
+        return TrainingConfig(**{name: str(v) if isinstance(v, Path) else v for name, v in values.items()})
+
+    def takeUp(self, config):
+        """Show what a run was started with."""
+        for name, value in config.asDict().items():
+            with suppress(ValueError):  # a value that a script chose beyond what the panel offers
+                setattr(self, name, Path(value) if name.endswith("Folder") else value)
+
+    def applyPreset(self):
+        """Set all that the preset says; the rest stays."""
+        for name, value in PRESETS[self.preset].items():
+            setattr(self, name, value)
+
+
+_CONFIG_FIELDS = tuple(TrainingConfig.__dataclass_fields__)

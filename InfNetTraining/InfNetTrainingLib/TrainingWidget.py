@@ -1,50 +1,134 @@
-import ctk
 import slicer
 from InfNetSegmentationLib.Dependencies import ensureInstalled
 from InfNetSegmentationLib.RunWidget import RunWidget
 from slicer.i18n import tr as _
 
+from InfNetTrainingLib.CasesPanel import CasesPanel
+from InfNetTrainingLib.DataPanel import DataPanel
+from InfNetTrainingLib.OutcomePanel import OutcomePanel
+from InfNetTrainingLib.RecipePanel import RecipePanel
+from InfNetTrainingLib.RemotePanel import RemotePanel
+from InfNetTrainingLib.RunFolder import ABSENT, FINISHED, RESUMABLE, RUNNING, STOPPING
+from InfNetTrainingLib.RunPanel import RunPanel, buttonText
 from InfNetTrainingLib.TrainingLogic import InfNetTrainingLogic
 from InfNetTrainingLib.TrainingParameters import unusedFolder
 
 
 class InfNetTrainingWidget(RunWidget):
-    """The panel: folders, number of epochs, Start that becomes Stop, progress, log."""
+    """The panel: data, recipe, run, outcome. Holds its parts together; a training goes on without it."""
 
     logicClass = InfNetTrainingLogic
 
-    def setup(self):
-        super().setup()
-        for line in (self.ui.dataFolderLine, self.ui.outputFolderLine):
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._panels = ()
+        self._checking = False
+
+    def enter(self):
+        if not self._panels:
+            self._makePanels()
+        self._recipe.refresh()
+        super().enter()
+
+    def cleanup(self):
+        self._run.close()
+        super().cleanup()
+
+    def _makePanels(self):
+        import ctk
+
+        ui = self.ui
+        for line in (ui.labelledFolderLine, ui.unlabelledFolderLine, ui.outputFolderLine, ui.ctFolderLine):
             line.filters = ctk.ctkPathLineEdit.Dirs
+        self._data = DataPanel(ui)
+        self._cases = CasesPanel(ui, self.logic, self._onPreparing, ui.logText.appendPlainText, self._showButtons)
+        self._recipe = RecipePanel(ui)
+        self._panels = (self._data, self._cases, self._recipe)
+        self._run = RunPanel(ui, self._onRunChanged)
+        self._outcome = OutcomePanel(ui, self.logic)
+        self._remote = RemotePanel(ui, lambda: self._parameterNode.config())
+        ui.newRunButton.connect("clicked(bool)", self._onNewRun)
 
-    def stopText(self):
-        return _("Stop")
+    def _setParameterNode(self, parameterNode):
+        if self._panels and parameterNode is None:
+            self._checking = False  # the check ends with the scene
+            for panel in self._panels:
+                panel.show(None)
+        super()._setParameterNode(parameterNode)
 
-    def whatIsMissing(self):
-        if (self._parameterNode.dataFolder / "Imgs").is_dir():
+    def _onParametersModified(self, caller=None, event=None):
+        for panel in self._panels:
+            panel.show(self._parameterNode)
+        self._run.follow(self._parameterNode.outputFolder)
+        self._showButtons()
+
+    def _onRunChanged(self, status):
+        """A training was found, started, or has ended: its own settings are shown while it is the chosen one."""
+        if status.config is not None and self._parameterNode.config() != status.config:
+            self._parameterNode.takeUp(status.config)
+        self._outcome.show(self._run.folder, status)
+        self._showButtons()
+
+    def _onNewRun(self, checked=False):
+        self._parameterNode.outputFolder = unusedFolder(self._parameterNode.outputFolder)
+
+    def _onPreparing(self, stage, done, total):
+        self._showButtons()
+        self.ui.stageLabel.visible = True
+        self.ui.stageLabel.text = _("Making slices: {} of {}").format(done, total)
+
+    def _showRunning(self, running):
+        """Nothing: the state is that of the run's folder."""
+
+    def _showButtons(self):
+        state, ui = self._run.status.state, self.ui
+        ui.applyButton.text = buttonText(state)
+        ui.inputsSection.enabled = state == ABSENT and not self._checking and not self.logic.preparing
+        ui.outputFolderLine.enabled = not self._checking
+        ui.newRunButton.enabled = state != ABSENT
+        missing = self._whatIsMissing(state)
+        ui.applyButton.enabled = missing is None
+        ui.applyButton.toolTip = missing or self._startToolTip
+
+    def _whatIsMissing(self, state):
+        """Why the button cannot be pressed now, or None."""
+        if self._parameterNode is None or self._checking:
+            return _("Wait until the slices have been looked at")
+        if self.logic.preparing:
+            return _("Wait until the slices are made")
+        if self._run.problem:
+            return self._run.problem
+        if state in (RUNNING, STOPPING, *RESUMABLE):
             return None
-        return _("Choose a data folder that holds a folder “Imgs” first")
+        if state == FINISHED:
+            return _("This training is finished; press “New run” for another one")
+        return self._parameterNode.config().problem()
 
-    def start(self):
-        ensureInstalled(self.resourcePath("InfNetTrainingRequirements.txt"), "Inf-Net Training")
-        self.logic.train(
-            self._parameterNode.dataFolder,
-            self._parameterNode.outputFolder,
-            self._parameterNode.epochs,
-            waitForCompletion=False,
-            progressCallback=self._onProgress,
-            logCallback=self._onLog,
-            completedCallback=self._onCompleted,
-        )
+    def _onStartOrStop(self, checked=False):
+        state, folder = self._run.status.state, self._run.folder
+        if state in (RUNNING, STOPPING):
+            self.logic.stop(folder, byForce=state == STOPPING)
+            self._run.poll()
+        elif state in RESUMABLE:
+            self._begin(lambda: self.logic.resume(folder))
+        else:
+            self._checking = True
+            self._showButtons()
+            self._data.check(self._startChecked)
 
-    def _onCompleted(self, result, error):
-        self._showRunning(False)
-        if result:
-            self._onLog(_("The training has ended; its results are in {}").format(result["output"]))
-            if self._parameterNode:
-                self._parameterNode.outputFolder = unusedFolder(self._parameterNode.outputFolder)
-            return
-        self._onLog(str(error))
-        if error.code != "cancelled":
-            slicer.util.errorDisplay(_("The training failed.\n\n{}").format(error))
+    def _startChecked(self, report):
+        self._checking = False
+        self._showButtons()
+        if report.canTrain:
+            self._begin(lambda: self.logic.start(self._parameterNode.config()))
+        else:
+            errors = [f"{problem.case}: {problem.text}" for problem in report.problems if problem.isError]
+            slicer.util.errorDisplay(
+                _("These slices cannot be trained on; see “Data”.\n\n{}").format("\n".join(errors[:10]))
+            )
+
+    def _begin(self, start):
+        with slicer.util.tryWithErrorDisplay(_("The training could not be started.")):
+            ensureInstalled(self.resourcePath("InfNetTrainingRequirements.txt"), "Inf-Net Training")
+            start()
+            self._run.follow(self._run.folder, again=True)

@@ -1,76 +1,305 @@
-"""The training panel, on the scripted fake backend."""
+"""The training panel, on the fake backend."""
 
+import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
-
 
 @pytest.fixture
-def dataFolder(tmp_path):
-    folder = tmp_path / "data"
-    (folder / "Imgs").mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def openPanel(host, fakeBackend):
-    module = host.loadModule(REPOSITORY / "InfNetTraining/InfNetTraining.py")
+def openPanel(host, module, fakeTraining, tmp_path, monkeypatch):
+    """Opens the panel; ``openPanel.opened`` lists those that have to be closed."""
     opened = []
 
     def openWith(scenario):
+        monkeypatch.setattr(
+            module.InfNetTrainingWidget,
+            "logicClass",
+            staticmethod(lambda: module.InfNetTrainingLogic(fakeTraining(scenario))),
+        )
         widget = host.openModule(module)
-        widget.logic = module.InfNetTrainingLogic(fakeBackend(scenario))
         opened.append(widget)
         return widget
 
+    openWith.opened = opened
     yield openWith
     for widget in opened:
+        widget.logic.stop(tmp_path / "run", byForce=True)
         host.closeModule(widget)
 
 
 @pytest.fixture
-def openReadyPanel(openPanel, dataFolder, tmp_path):
+def openReadyPanel(openPanel, makeSlices, tmp_path):
+    makeSlices(tmp_path / "data/labelled", count=5)
+    makeSlices(tmp_path / "data/unlabelled", count=4, seed=3)
+
     def openWith(scenario):
         panel = openPanel(scenario)
-        panel.ui.dataFolderLine.currentPath = str(dataFolder)
+        panel.ui.labelledFolderLine.currentPath = str(tmp_path / "data/labelled")
         panel.ui.outputFolderLine.currentPath = str(tmp_path / "run")
         return panel
 
     return openWith
 
 
-def test_start_waits_for_a_folder_with_images(openPanel, dataFolder, tmp_path):
+def choose(comboBox, text):
+    """As the user does with the mouse."""
+    index = comboBox.findText(text)
+    assert index >= 0, text
+    comboBox.currentIndex = index
+    comboBox.activated.emit(index)
+
+
+def shownError(host):
+    """What slicer.util.tryWithErrorDisplay has shown; it raises it again."""
+    (error,) = host.errors
+    host.errors.clear()
+    return error
+
+
+def run(panel, host, until="finished"):
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel._run.status.state == until)
+
+
+def test_start_waits_for_labelled_slices(openPanel, makeSlices, tmp_path):
     panel = openPanel("success")
-    panel.ui.dataFolderLine.currentPath = str(tmp_path)
+    panel.ui.labelledFolderLine.currentPath = str(tmp_path / "nothing")
     assert not panel.ui.applyButton.enabled
-    panel.ui.dataFolderLine.currentPath = str(dataFolder)
+    assert "labelled slices" in panel.ui.applyButton.toolTip
+    panel.ui.labelledFolderLine.currentPath = str(makeSlices(tmp_path / "labelled"))
     assert panel.ui.applyButton.enabled
 
 
-def test_start_leads_to_a_run_folder(openReadyPanel, host, tmp_path):
+def test_the_data_sets_own_folder_stands_for_its_parts(openReadyPanel, tmp_path):
     panel = openReadyPanel("success")
+    panel.ui.labelledFolderLine.currentPath = str(tmp_path / "data")
+    assert panel.ui.labelledFolderLine.currentPath == str(tmp_path / "data/labelled")
+    assert panel.ui.unlabelledFolderLine.currentPath == str(tmp_path / "data/unlabelled")
+
+
+def test_a_preset_sets_the_values_below_it(openReadyPanel):
+    panel = openReadyPanel("success")
+    choose(panel.ui.presetSelector, "Paper")
+    assert (panel.ui.epochsBox.value, panel.ui.batchSizeBox.value) == (100, 24)
+    assert panel.ui.learningRateBox.value == pytest.approx(1e-4)
+    assert panel.ui.encoderSelector.currentText == "res2net50"
     panel.ui.epochsBox.value = 3
-    panel.ui.applyButton.click()
-    assert panel.ui.applyButton.text == "Stop"
-    host.waitUntil(lambda: not panel.logic.running)
-    assert panel.ui.applyButton.text == "Start"
-    assert (tmp_path / "run").is_dir()
-    assert "The training has ended" in panel.ui.logText.plainText
+    assert panel._parameterNode.config().epochs == 3
+    assert not panel.ui.kBox.enabled
+    choose(panel.ui.kindSelector, "Semi-supervised (Algorithm 1)")
+    assert panel.ui.kBox.enabled and not panel.ui.applyButton.enabled
 
 
-def test_the_next_training_gets_a_folder_of_its_own(openReadyPanel, host, tmp_path):
+def test_the_check_shows_the_problems_and_bad_data_are_not_trained_on(openReadyPanel, host, tmp_path, caplog):
+    (tmp_path / "data/labelled/GT/3.png").write_bytes(b"no picture")
     panel = openReadyPanel("success")
-    for expected in ("run", "run-2", "run-3"):
-        assert panel.ui.outputFolderLine.currentPath == str(tmp_path / expected)
+    with caplog.at_level(logging.ERROR):
         panel.ui.applyButton.click()
-        host.waitUntil(lambda: not panel.logic.running)
-        assert (tmp_path / expected).is_dir()
+        host.waitUntil(lambda: panel.ui.problemTable.rowCount > 0)
+    assert "3.png" in caplog.text and "not a readable image" in caplog.text
+    assert panel.ui.problemTable.item(0, 0).text() == "3.png"
+    assert "1 errors" in panel.ui.checkLabel.text
+    assert panel.ui.applyButton.enabled and panel.ui.applyButton.text == "Start"
+    assert not (tmp_path / "run").exists()
 
 
-def test_the_first_output_folder_is_one_that_does_not_exist(openPanel, host, tmp_path, monkeypatch):
+def test_a_run_from_start_to_installed_model(openReadyPanel, host, tmp_path):
+    panel = openReadyPanel("success")
+    panel.ui.epochsBox.value = 5
+    panel.ui.holdOutBox.checked = True
+    assert not panel.ui.outcomeSection.visible
+    run(panel, host)
+    assert (tmp_path / "run/calls.txt").read_text(encoding="utf-8").split() == ["train"]
+    assert panel.ui.stageLabel.text == "Finished."
+    assert "a word of the backend" in panel.ui.logText.plainText
+    assert "1.000" in panel.ui.outcomeLabel.text and "2 slices" in panel.ui.outcomeLabel.text
+    assert not panel.ui.applyButton.enabled and not panel.ui.inputsSection.enabled
+    panel.ui.installButton.click()
+    assert (Path.home() / ".infnet/models/run.safetensors").is_file()
+    assert "Installed as “run”" in panel.ui.outcomeLabel.text
+    panel.ui.newRunButton.click()
+    assert panel.ui.outputFolderLine.currentPath == str(tmp_path / "run-2")
+    assert panel.ui.applyButton.enabled and panel.ui.inputsSection.enabled
+    assert panel.ui.epochsBox.value == 5
+
+
+def test_stop_and_resume(openReadyPanel, host):
+    panel = openReadyPanel("stop")
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.progressBar.maximum == 100 and panel.ui.progressBar.value > 0)
+    assert panel.ui.applyButton.text == "Stop"
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.applyButton.text == "Resume")
+    assert "Resume goes on" in panel.ui.stageLabel.text
+    run(panel, host)
+
+
+def test_a_run_that_does_not_stop_can_be_ended(openReadyPanel, host):
+    panel = openReadyPanel("ignore-stop")
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.progressBar.value > 0)
+    panel.ui.applyButton.click()
+    assert panel.ui.applyButton.text == "End now"
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.applyButton.text == "Resume")
+    assert "by force" in panel.ui.stageLabel.text
+
+
+def test_a_closed_panel_leaves_the_training_and_a_new_one_finds_it(openReadyPanel, openPanel, host, tmp_path):
+    panel = openReadyPanel("stop")
+    panel.ui.epochsBox.value = 7
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.progressBar.value > 0)
+    openPanel.opened.remove(panel)
+    host.closeModule(panel)
+    host.clearScene()
+    assert panel.logic.status(tmp_path / "run").state == "running"
+    panel = openPanel("stop")
+    assert panel.ui.applyButton.text == "Start"
+    panel.ui.outputFolderLine.currentPath = str(tmp_path / "run")
+    assert panel.ui.applyButton.text == "Stop"
+    assert panel.ui.epochsBox.value == 7
+    assert panel.ui.labelledFolderLine.currentPath == str(tmp_path / "data/labelled")
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.applyButton.text == "Resume")
+
+
+def test_a_closed_scene_leaves_the_panel_on_its_feet(openReadyPanel, host, tmp_path):
+    panel = openReadyPanel("stop")
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.progressBar.value > 0)
+    host.clearScene()
+    assert panel.logic.status(tmp_path / "run").state == "running"
+    panel.ui.outputFolderLine.currentPath = str(tmp_path / "run")
+    assert panel.ui.applyButton.text == "Stop"
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.applyButton.text == "Resume")
+
+
+def test_a_scene_closed_during_the_check_does_not_lock_the_panel(openReadyPanel, host, tmp_path):
+    panel = openReadyPanel("success")
+    panel.ui.applyButton.click()
+    host.clearScene()
+    panel.ui.labelledFolderLine.currentPath = str(tmp_path / "data/labelled")
+    panel.ui.outputFolderLine.currentPath = str(tmp_path / "run")
+    run(panel, host)
+
+
+def test_a_failed_run_tells_its_true_cause(openReadyPanel, host):
+    panel = openReadyPanel("error")
+    run(panel, host, until="failed")
+    assert panel.ui.stageLabel.text == "Failed: Slice 7 is damaged."
+    assert "Slice 7 is damaged." in panel.ui.logText.plainText
+    assert panel.ui.applyButton.text == "Resume"
+
+
+def test_pseudo_labels_are_shown_round_by_round(openReadyPanel, host, tmp_path):
+    panel = openReadyPanel("success")
+    panel.ui.unlabelledFolderLine.currentPath = str(tmp_path / "data/unlabelled")
+    choose(panel.ui.kindSelector, "Semi-supervised (Algorithm 1)")
+    run(panel, host)
+    titles = [panel.ui.montageSelector.itemText(i) for i in range(panel.ui.montageSelector.count)]
+    assert titles == ["round-001", "round-002", "round-003"]
+
+    def red():
+        return panel.ui.montageLabel.pixmap.toImage().pixelColor(100, 50).red()
+
+    assert red() == 120
+    panel.ui.montageSelector.currentIndex = 0
+    assert red() == 40
+
+
+def test_the_loss_curve_is_drawn(openReadyPanel, host):
+    import slicer
+
+    panel = openReadyPanel("success")
+    assert not panel.ui.curveButton.enabled
+    run(panel, host)
+    panel.ui.curveButton.click()
+    (chartNode,) = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    table = chartNode.GetNthPlotSeriesNode(0).GetTableNode().GetTable()
+    assert table.GetNumberOfRows() == 5
+    assert table.GetColumnByName("Loss").GetValue(0) == pytest.approx((1 + 1 / 2) / 2)
+
+
+def test_slices_are_made_of_cases_in_the_scene(openReadyPanel, host, tmp_path):
+    import slicer
+
+    panel = openReadyPanel("success")
+    volumeNode = slicer.util.addVolumeFromArray(np.zeros((3, 4, 5), np.int16), name="CT")
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Drawn")
+    panel.ui.caseVolumeSelector.setCurrentNode(volumeNode)
+    panel.ui.caseSegmentationSelector.setCurrentNode(segmentationNode)
+    panel.ui.addCaseButton.click()
+    assert "No finding is recognised" in shownError(host)
+    assert not panel.ui.makeLabelledButton.enabled
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    segmentID = segmentationNode.GetSegmentation().AddEmptySegment("", "Infection")
+    mask = np.ones((3, 4, 5), np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentationNode, segmentID, volumeNode)
+    for _click in range(2):
+        panel.ui.addCaseButton.click()
+    assert panel.ui.caseList.count == 1
+    panel.ui.makeLabelledButton.click()
+    assert not panel.ui.inputsSection.enabled
+    host.waitUntil(lambda: not panel.logic.preparing)
+    assert panel.ui.labelledFolderLine.currentPath == str(tmp_path / "run-labelled")
+    assert panel.ui.inputsSection.enabled
+    slicer.mrmlScene.RemoveNode(volumeNode)
+    panel.ui.epochsBox.value = 9
+    assert panel.ui.caseList.count == 0
+
+
+def test_slices_are_made_of_a_folder_of_cts(openReadyPanel, host, tmp_path, caplog):
+    panel = openReadyPanel("success")
+    panel.ui.ctFolderLine.currentPath = str(tmp_path / "bad CTs")
+    with caplog.at_level(logging.WARNING):
+        panel.ui.makeUnlabelledButton.click()
+        host.waitUntil(lambda: not panel.logic.preparing)
+    assert "bad: damaged" in caplog.text
+    assert panel.ui.unlabelledFolderLine.currentPath == str(tmp_path / "run-unlabelled")
+
+
+def test_command_and_script_are_given_out(openReadyPanel, host, tmp_path, monkeypatch):
+    import qt
+
+    panel = openReadyPanel("success")
+    panel.ui.batchSizeBox.value = 8
+    panel.ui.gpusBox.value = 2
+    panel.ui.copyCommandButton.click()
+    assert qt.QApplication.clipboard().text().startswith("torchrun --nproc-per-node 2 -m infnet train ")
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: str(tmp_path / "job.sbatch"))
+    panel.ui.saveSlurmButton.click()
+    assert "#SBATCH --nodes=1 " in (tmp_path / "job.sbatch").read_text(encoding="utf-8")
+    panel.ui.batchSizeBox.value = 7
+    panel.ui.copyCommandButton.click()
+    assert "A batch of 7" in shownError(host)
+
+
+def test_a_model_is_exported(openReadyPanel, host, tmp_path, monkeypatch):
+    import qt
+    from InfNetSegmentationLib.ModelFile import installModel
+
+    panel = openReadyPanel("success")
+    run(panel, host)
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: str(tmp_path / "out.zip"))
+    panel.ui.exportButton.click()
+    assert installModel(tmp_path / "out.zip").name == "run.json"
+
+
+def test_a_folder_of_a_newer_version_is_told(openReadyPanel, host, tmp_path):
+    panel = openReadyPanel("success")
+    (tmp_path / "newer").mkdir()
+    (tmp_path / "newer/training.json").write_text(json.dumps({"format": 99}), encoding="utf-8")
+    panel.ui.outputFolderLine.currentPath = str(tmp_path / "newer")
+    assert not panel.ui.applyButton.enabled
+    assert "newer version" in panel.ui.stageLabel.text
+
+
+def test_the_first_output_folder_is_one_that_does_not_exist(openPanel, module, tmp_path, monkeypatch):
     import InfNetTrainingLib.TrainingParameters as parameters
 
     monkeypatch.setattr(parameters.TrainingParameters.allParameters["outputFolder"], "default", tmp_path / "run")
@@ -82,25 +311,5 @@ def test_the_first_output_folder_is_one_that_does_not_exist(openPanel, host, tmp
     assert panel.logic.getParameterNode().outputFolder == tmp_path / "run-3", "the choice stays"
 
 
-def test_stop_ends_the_run(openReadyPanel, host):
-    panel = openReadyPanel("stop")
-    panel.ui.applyButton.click()
-    host.waitUntil(lambda: panel.ui.progressBar.maximum == 100)
-    panel.ui.applyButton.click()
-    host.waitUntil(lambda: not panel.logic.running)
-    assert "Stopped." in panel.ui.logText.plainText
-    assert panel.ui.applyButton.enabled
-
-
-def test_a_failed_run_tells_its_true_cause(openReadyPanel, host, caplog):
-    panel = openReadyPanel("crash")
-    with caplog.at_level(logging.ERROR):
-        panel.ui.applyButton.click()
-        host.waitUntil(lambda: not panel.logic.running)
-    assert "something broke deep inside" in caplog.text
-    assert "something broke deep inside" in panel.ui.logText.plainText
-
-
-def test_self_tests_pass(host):
-    module = host.loadModule(REPOSITORY / "InfNetTraining/InfNetTraining.py")
+def test_self_tests_pass(module):
     module.InfNetTrainingTest().runTest()

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from InfNetTrainingLib.SceneCases import checkCase
+from InfNetTrainingLib.TrainingParameters import unusedFolder
+
+
+class CasesPanel:
+    """The part of the panel that makes slices: of cases in the scene, or of a folder of CTs.
+
+    The new folder lies beside that of the run, and becomes the folder of labelled or unlabelled slices.
+    """
+
+    def __init__(self, ui, logic, onProgress, onLog, onStateChanged):
+        self._ui = ui
+        self._logic = logic
+        self._callbacks = {"progressCallback": onProgress, "logCallback": onLog}
+        self._onStateChanged = onStateChanged
+        self._parameterNode = None
+        self._cases = []  # (CT node, segmentation node)
+        ui.addCaseButton.connect("clicked(bool)", self._onAdd)
+        ui.removeCaseButton.connect("clicked(bool)", self._onRemove)
+        ui.makeLabelledButton.connect("clicked(bool)", self._onMakeLabelled)
+        ui.makeUnlabelledButton.connect("clicked(bool)", self._onMakeUnlabelled)
+        ui.caseList.maximumHeight = 80
+
+    def show(self, parameterNode):
+        """Take up the scene's parameters; None while the scene is closed, and with it the cases are gone."""
+        if parameterNode is None:
+            self._cases = []
+        self._parameterNode = parameterNode
+        self._showCases()
+
+    def _onAdd(self, checked=False):
+        case = (self._parameterNode.caseVolume, self._parameterNode.caseSegmentation)
+        with slicer.util.tryWithErrorDisplay(_("The case cannot be used.")):
+            checkCase(*case)
+            if case not in self._cases:
+                self._cases.append(case)
+            self._showCases()
+
+    def _onRemove(self, checked=False):
+        row = self._ui.caseList.currentRow
+        if 0 <= row < len(self._cases):
+            del self._cases[row]
+            self._showCases()
+
+    def _onMakeLabelled(self, checked=False):
+        folder = self._newFolder("labelled")
+        self._make(lambda **how: self._logic.prepareCases(self._cases, folder, **how), "labelledFolder", folder)
+
+    def _onMakeUnlabelled(self, checked=False):
+        folder = self._newFolder("unlabelled")
+        ctFolder = self._parameterNode.ctFolder
+        self._make(lambda **how: self._logic.prepareFolder(ctFolder, folder, **how), "unlabelledFolder", folder)
+
+    def _make(self, prepare, parameterName, folder):
+        def onCompleted(result, error):
+            self._onStateChanged()
+            if error:
+                slicer.util.errorDisplay(_("The slices could not be made.\n\n{}").format(error))
+                return
+            if result["failed"]:
+                causes = "\n".join(f"{name}: {cause}" for name, cause in result["failed"].items())
+                slicer.util.warningDisplay(_("Some CTs were left out.\n\n{}").format(causes))
+            if self._parameterNode:
+                setattr(self._parameterNode, parameterName, Path(folder))
+
+        with slicer.util.tryWithErrorDisplay(_("The slices could not be made.")):
+            prepare(waitForCompletion=False, completedCallback=onCompleted, **self._callbacks)
+            self._onStateChanged()
+
+    def _newFolder(self, name):
+        runFolder = self._parameterNode.outputFolder
+        return unusedFolder(runFolder.with_name(f"{runFolder.name}-{name}"))
+
+    def _showCases(self):
+        # A node that was deleted since is no case any more.
+        self._cases = [case for case in self._cases if all(node.GetScene() for node in case)]
+        self._ui.caseList.clear()
+        for volumeNode, segmentationNode in self._cases:
+            self._ui.caseList.addItem(f"{volumeNode.GetName()}: {segmentationNode.GetName()}")
+        self._ui.makeLabelledButton.enabled = bool(self._cases)
+        self._ui.removeCaseButton.enabled = bool(self._cases)

@@ -1,0 +1,92 @@
+import time
+
+import qt
+from slicer.i18n import tr as _
+
+from InfNetTrainingLib.DataCheck import DataCheck, recognisedFolders
+
+_SECONDS_A_TURN = 0.05  # of looking at slices, before Slicer's own affairs have their turn
+_MOST_PROBLEMS_SHOWN = 500
+
+
+class DataPanel:
+    """The part of the panel that looks at the slices and tells what is wrong with them."""
+
+    def __init__(self, ui):
+        self._ui = ui
+        self._parameterNode = None
+        self._steps = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._goOn)
+        ui.checkButton.connect("clicked(bool)", lambda checked=False: self.check())
+        ui.problemTable.columnCount = 2
+        ui.problemTable.setHorizontalHeaderLabels([_("Slice"), _("Problem")])
+        ui.problemTable.horizontalHeader().stretchLastSection = True
+        ui.problemTable.verticalHeader().hide()
+        self._folders = None
+
+    def show(self, parameterNode):
+        """Take up the scene's parameters. A report of other folders is not shown any longer."""
+        self._parameterNode = parameterNode
+        if parameterNode is None:
+            self._cancel()
+            return
+        self._recognise()
+        if self._folders != self._chosen():
+            self._folders = self._chosen()
+            self._cancel()
+            self._ui.checkLabel.visible = self._ui.problemTable.visible = False
+
+    def check(self, whenDone=None):
+        """Look at every slice, by and by; ``whenDone(report)`` is called at the end."""
+        self._cancel()
+        self._check = DataCheck(*self._chosen())
+        self._whenDone = whenDone
+        self._steps = self._check.steps()
+        self._ui.checkLabel.visible = True
+        self._ui.checkLabel.text = _("Looking at the slices…")
+        self._timer.start()
+
+    def _goOn(self):
+        end = time.monotonic() + _SECONDS_A_TURN
+        while time.monotonic() < end:
+            done, total = next(self._steps, (None, None))
+            if done is None:
+                self._finish()
+                return
+        self._ui.checkLabel.text = _("Looking at the slices: {} of {}").format(done, total)
+
+    def _finish(self):
+        self._cancel()
+        report = self._check.report
+        self._ui.checkLabel.text = report.summary()
+        table = self._ui.problemTable
+        problems = sorted(report.problems, key=lambda problem: not problem.isError)[:_MOST_PROBLEMS_SHOWN]
+        table.visible = bool(problems)
+        table.rowCount = len(problems)
+        for row, problem in enumerate(problems):
+            text = (_("Error: {}") if problem.isError else _("Warning: {}")).format(problem.text)
+            for column, value in enumerate((problem.case, text)):
+                item = qt.QTableWidgetItem(value)
+                item.setToolTip(value)
+                table.setItem(row, column, item)
+        if self._whenDone:
+            self._whenDone(report)
+
+    def _cancel(self):
+        self._timer.stop()
+        self._steps = None
+
+    def _chosen(self):
+        config = self._parameterNode.config()
+        return config.labelledFolder, config.unlabelledFolder if config.isSemiSupervised else None
+
+    def _recognise(self):
+        """A data set's folder stands for those of its slices."""
+        chosen = self._parameterNode.labelledFolder
+        labelled, unlabelled = recognisedFolders(chosen) if chosen != chosen.home() else (None, None)
+        if labelled and labelled != chosen:
+            self._parameterNode.labelledFolder = labelled
+            if unlabelled:
+                self._parameterNode.unlabelledFolder = unlabelled

@@ -1,0 +1,71 @@
+from InfNetSegmentationLib.ChoiceBox import ChoiceBox
+from InfNetSegmentationLib.Devices import deviceChoices
+from InfNetSegmentationLib.Models import modelChoices
+from slicer.i18n import tr as _
+
+from InfNetTrainingLib.TrainingConfig import ENCODERS, IMAGENET, NONE, SEMI_SUPERVISED, SUPERVISED
+
+
+class RecipePanel:
+    """The part of the panel with choices that have titles of their own, and those that fit the kind of training."""
+
+    def __init__(self, ui):
+        self._ui = ui
+        self._parameterNode = None
+        self._boxes = {
+            name: ChoiceBox(getattr(ui, f"{name}Selector"), lambda value, name=name: self._set(name, value))
+            for name in ("kind", "preset", "initial", "encoder", "device")
+        }
+        self._boxes["kind"].setChoices(
+            [(SUPERVISED, _("Supervised")), (SEMI_SUPERVISED, _("Semi-supervised (Algorithm 1)"))]
+        )
+        self._boxes["preset"].setChoices(
+            [
+                ("quick look", _("Quick look")),
+                ("small machine", _("Small machine")),
+                ("modern", _("Best")),
+                ("paper", _("Paper")),
+            ],
+            [
+                _("A few epochs, to see that all works"),
+                _("Small pictures, for a computer without a graphics card"),
+                _("Our recipe: AdamW, one cycle, augmentation, soft IoU"),
+                _("As in Fan et al., 2020; with Algorithm 1, weeks without a graphics card"),
+            ],
+        )
+        self._boxes["encoder"].setChoices([(name, name) for name in ENCODERS])
+        self.refresh()
+
+    def refresh(self):
+        """Look for models and devices again."""
+        models = modelChoices("infection")
+        choices = [(IMAGENET, _("ImageNet")), (NONE, _("Nothing (random weights)"))]
+        # The shipped default has no name of its own among the choices.
+        choices += [(model.value or _defaultModel(), model.title) for model in models]
+        self._boxes["initial"].setChoices(choices, ["", "", *(model.description for model in models)])
+        self._boxes["device"].setChoices(deviceChoices())
+
+    def show(self, parameterNode):
+        """Show the scene's parameters; None while the scene is closed."""
+        self._parameterNode = parameterNode
+        if parameterNode is None:
+            return
+        for name, box in self._boxes.items():
+            box.setValue(getattr(parameterNode, name))
+        config = parameterNode.config()
+        for widget in (self._ui.kBox, self._ui.roundsBox, self._ui.roundEpochsBox, self._ui.preTrainingEpochsBox):
+            widget.enabled = config.isSemiSupervised
+        self._ui.unlabelledFolderLine.enabled = config.isSemiSupervised
+        self._ui.encoderSelector.enabled = not config.startsFromModel
+
+    def _set(self, name, value):
+        if self._parameterNode:
+            setattr(self._parameterNode, name, value)
+            if name == "preset":
+                self._parameterNode.applyPreset()
+
+
+def _defaultModel():
+    from infnet.weights.cards import DEFAULT_MODELS
+
+    return DEFAULT_MODELS["infection"]

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from InfNetTrainingLib.Remote import commandLine, slurmScript
+
+
+class RemotePanel:
+    """The part of the panel that writes down the training for another computer."""
+
+    def __init__(self, ui, config):
+        """``config()`` - what is chosen now."""
+        self._ui = ui
+        self._config = config
+        ui.copyCommandButton.connect("clicked(bool)", self._onCopyCommand)
+        ui.saveSlurmButton.connect("clicked(bool)", self._onSaveSlurm)
+
+    def _onCopyCommand(self, checked=False):
+        with slicer.util.tryWithErrorDisplay(_("There is no such command.")):
+            qt.QApplication.clipboard().setText(commandLine(self._config(), self._ui.gpusBox.value))
+
+    def _onSaveSlurm(self, checked=False):
+        with slicer.util.tryWithErrorDisplay(_("The script could not be written.")):
+            config, ui = self._config(), self._ui
+            text = slurmScript(config, ui.nodesBox.value, ui.gpusBox.value, ui.hoursBox.value)
+            path = qt.QFileDialog.getSaveFileName(
+                slicer.util.mainWindow(), _("Save Slurm script"), "infnet.sbatch", _("Scripts (*.sbatch *.sh)")
+            )
+            if path:
+                Path(path).write_text(text, encoding="utf-8", newline="\n")

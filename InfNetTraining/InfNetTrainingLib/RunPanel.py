@@ -1,0 +1,160 @@
+import time
+
+import qt
+from slicer.i18n import tr as _
+
+from InfNetTrainingLib.LossCurve import showChart, updateChart
+from InfNetTrainingLib.RunFolder import (
+    ABSENT,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    RESUMABLE,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    RunReader,
+    TrainingStatus,
+)
+
+_POLL_INTERVAL_MS = 500
+_SECONDS_BETWEEN_CURVES = 5
+_CURVE_SHARE = 0.05  # of the time, at most, goes into drawing
+
+
+class RunPanel:
+    """The part of the panel that follows a training by its folder, whoever has started it.
+
+    onChange(status) - called when the state has changed, and once for each folder
+    """
+
+    def __init__(self, ui, onChange):
+        self._ui = ui
+        self._onChange = onChange
+        self._reader = None
+        self._isCurveShown = False
+        self._nextCurveAt = 0.0
+        self.status = TrainingStatus()
+        self.problem = None  # why the folder cannot be used, or None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_INTERVAL_MS)
+        self._timer.timeout.connect(self.poll)
+        ui.curveButton.connect("clicked(bool)", self._onShowCurve)
+
+    @property
+    def folder(self):
+        return self._reader.folder if self._reader else None
+
+    def follow(self, folder, again=False):
+        """Show the training in this folder from now on; ``again``: it has been started anew."""
+        if self.folder == folder and not again:
+            return
+        self.close()
+        self._reader = RunReader(folder)
+        self._ui.logText.plainText = ""
+        self._isCurveShown = self._isCurveShown and again
+        self.poll(isFirst=True)
+
+    def poll(self, isFirst=False):
+        """Read and show what is new."""
+        before = self.status
+        try:
+            self.status, self.problem = self._reader.read(), None
+        except ValueError as error:
+            self.status, self.problem = TrainingStatus(), str(error)
+        for line in self._reader.newLines:
+            self._ui.logText.appendPlainText(line)
+        if self.status.isRunning:
+            self._timer.start()
+        else:
+            self._timer.stop()
+        self._show()
+        hasChanged = isFirst or self.status.state != before.state
+        self._drawCurve(isDue=hasChanged)
+        if hasChanged or self.status.round != before.round:
+            self._onChange(self.status)
+
+    def close(self):
+        """Follow no training; it goes on by itself."""
+        self._timer.stop()
+        if self._reader:
+            self._reader.close()
+            self._reader = None
+
+    def _show(self):
+        status, ui = self.status, self._ui
+        ui.stageLabel.text = self.problem or _sentence(status)
+        ui.stageLabel.visible = bool(ui.stageLabel.text)
+        ui.progressBar.visible = status.isRunning
+        ui.progressBar.maximum = status.total  # 0, a busy bar, until the first progress is told
+        ui.progressBar.value = status.done
+        ui.curveButton.enabled = status.state != ABSENT
+
+    def _onShowCurve(self, checked=False):
+        chartNode = updateChart(self.folder)
+        if chartNode is None:
+            self._ui.stageLabel.text = _("There are no losses yet: they are written every ten steps.")
+            return
+        self._isCurveShown = True
+        showChart(chartNode)
+
+    def _drawCurve(self, isDue):
+        now = time.monotonic()
+        if self._isCurveShown and (isDue or now >= self._nextCurveAt):
+            updateChart(self.folder)
+            ended = time.monotonic()
+            self._nextCurveAt = ended + max(_SECONDS_BETWEEN_CURVES, (ended - now) / _CURVE_SHARE)
+
+
+def buttonText(state):
+    """What the one button does in this state."""
+    if state == RUNNING:
+        return _("Stop")
+    if state == STOPPING:
+        return _("End now")
+    return _("Resume") if state in RESUMABLE else _("Start")
+
+
+def _sentence(status):
+    """The state in words."""
+    if status.state == RUNNING:
+        parts = [_stageTitle(status.stage) if status.stage else _("Starting…")]
+        if status.round:
+            parts.append(_("round {} of {}").format(*status.round))
+        if status.secondsLeft is not None:
+            parts.append(_("{} left").format(_duration(status.secondsLeft)))
+        return ", ".join(parts)
+    texts = {
+        ABSENT: "",
+        STOPPING: _("Stopping at the next step…"),
+        STOPPED: _("Stopped; Resume goes on from the last checkpoint."),
+        FINISHED: _("Finished."),
+        FAILED: _("Failed: {}").format(status.error),
+        INTERRUPTED: _("Interrupted; Resume goes on from the last checkpoint. {}").format(status.error),
+    }
+    return texts[status.state]
+
+
+def _stageTitle(stage):
+    titles = {
+        "training": _("Training"),
+        "fold 1": _("Training without the held-out slices"),
+        "supervised": _("Training on the labels"),
+        "pseudo-labels": _("Making pseudo-labels"),
+        "fine-tuning": _("Fine-tuning"),
+        "pre-training": _("Pre-training on pseudo-labels"),
+        "semi-supervised": _("Final training on the labels"),
+    }
+    return titles.get(stage, stage.capitalize())
+
+
+def _duration(seconds):
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return _("less than a minute")
+    hours, minutes = divmod(minutes, 60)
+    if hours == 0:
+        return _("about {} min").format(minutes)
+    if hours < 48:
+        return _("about {} h {} min").format(hours, minutes)
+    return _("about {} days").format(round(hours / 24))

@@ -1,0 +1,99 @@
+"""Labelled cases of the scene, a CT and its segmentation each, as files that ``infnet prepare`` makes slices of."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+from InfNetSegmentationLib.Images import imageOnGrid, labelsOf
+from InfNetSegmentationLib.Scene import writeVolume
+from slicer.i18n import tr as _
+
+# What readers call the findings, after their proper names; a segment of infection as a whole has the label 1.
+_NAMES = {
+    1: r"\bggo\b|ground[ -]?glass|\binfect|\blesion|\bcovid|\binfiltrat",
+    2: r"\bconsolidation",
+}
+
+
+def findingsOf(segmentationNode):
+    """{segment ID: label} of the segments that are findings: 1 ground-glass opacity or infection, 2 consolidation.
+
+    Known by their terminology, or else by their names.
+    """
+    from infnet.data.findings import FINDINGS
+
+    segmentation = segmentationNode.GetSegmentation()
+    found = {}
+    for number in range(segmentation.GetNumberOfSegments()):
+        segment = segmentation.GetNthSegment(number)
+        terminology = vtk.reference("")
+        segment.GetTag(segment.GetTerminologyEntryTagName(), terminology)
+        byCode = [f.label for f in FINDINGS if f"{f.code.scheme}^{f.code.value}^" in str(terminology)]
+        byName = [label for label, pattern in _NAMES.items() if re.search(pattern, segment.GetName() or "", re.I)]
+        labels = byCode or byName
+        if labels:
+            found[segmentation.GetNthSegmentID(number)] = labels[0]
+    return found
+
+
+def checkCase(volumeNode, segmentationNode):
+    """Raises ValueError where a CT and its segmentation cannot be trained on."""
+    if volumeNode is None or volumeNode.GetImageData() is None:
+        raise ValueError(_("Choose a CT volume that has voxels."))
+    if segmentationNode is None:
+        raise ValueError(_("Choose the segmentation of “{}”.").format(volumeNode.GetName()))
+    if not findingsOf(segmentationNode):
+        segmentation = segmentationNode.GetSegmentation()
+        names = [segmentation.GetNthSegment(i).GetName() for i in range(segmentation.GetNumberOfSegments())]
+        raise ValueError(
+            _(
+                "No finding is recognised in “{segmentation}” (segments: {names}). Name the segments “Ground-glass "
+                "opacity” and “Consolidation”, or “Infection”, or give them a terminology."
+            ).format(segmentation=segmentationNode.GetName(), names=", ".join(names) or _("none"))
+        )
+    if segmentationNode.GetParentTransformNode() is not volumeNode.GetParentTransformNode():
+        raise ValueError(
+            _("“{segmentation}” is not under the same transform as “{volume}”. Put both under one transform.").format(
+                segmentation=segmentationNode.GetName(), volume=volumeNode.GetName()
+            )
+        )
+
+
+def caseLabels(volumeNode, segmentationNode):
+    """The labels 0, 1, 2 on the CT's grid (uint8); where segments overlap, consolidation counts."""
+    labels = np.zeros(slicer.util.arrayFromVolume(volumeNode).shape, np.uint8)
+    for segmentID, label in sorted(findingsOf(segmentationNode).items(), key=lambda item: item[1]):
+        labels[labelsOf(segmentationNode, [segmentID], volumeNode) > 0] = label
+    return labels
+
+
+def writeCases(cases, folder):
+    """Write the CTs and label images of ``cases``, (volume node, segmentation node) each.
+
+    Returns the folder of CTs and that of labels, where both have the same name. Raises ValueError (`checkCase`).
+    """
+    import SimpleITK as sitk
+
+    for case in cases:
+        checkCase(*case)
+    ctFolder, labelsFolder = Path(folder) / "ct", Path(folder) / "labels"
+    ctFolder.mkdir()
+    labelsFolder.mkdir()
+    for volumeNode, segmentationNode in cases:
+        name = _fileName(volumeNode.GetName(), ctFolder)
+        writeVolume(volumeNode, ctFolder / f"{name}.nrrd")
+        labels = imageOnGrid(caseLabels(volumeNode, segmentationNode), volumeNode)
+        sitk.WriteImage(labels, str(labelsFolder / f"{name}.nrrd"), True)
+    return ctFolder, labelsFolder
+
+
+def _fileName(name, folder):
+    """``name`` as a file name, with a number where two cases have one name."""
+    base = name = re.sub(r"[^A-Za-z0-9.-]+", "_", name) or "case"
+    number = 1
+    while (folder / f"{name}.nrrd").exists():
+        number += 1
+        name = f"{base}-{number}"
+    return name

@@ -1,0 +1,44 @@
+"""What the tests of InfNetTraining share."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+MODULE = REPOSITORY / "InfNetTraining/InfNetTraining.py"
+
+
+def _makeSlices():
+    """The toy slices of the backend's tests, whose conftest is not imported here."""
+    spec = importlib.util.spec_from_file_location("backendfixtures", REPOSITORY / "Testing/infnet/conftest.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.make_slices
+
+
+@pytest.fixture
+def makeSlices():
+    return _makeSlices()
+
+
+@pytest.fixture
+def module(host):
+    host.loadModule(REPOSITORY / "InfNetSegmentation/InfNetSegmentation.py")
+    return host.loadModule(MODULE)
+
+
+@pytest.fixture
+def fakeTraining():
+    """The command that starts the fake backend in a scenario (faketraining.py)."""
+    script = Path(__file__).with_name("faketraining.py")
+    return lambda scenario: [sys.executable, str(script), scenario]
+
+
+@pytest.fixture(autouse=True)
+def ownHome(tmp_path, monkeypatch):
+    """Nothing of a test goes to the user's home, where installed models lie."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()

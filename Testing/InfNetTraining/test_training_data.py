@@ -1,0 +1,179 @@
+"""What is trained on: the check of the slices, and slices of cases in the scene."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def slices(makeSlices, tmp_path):
+    return makeSlices(tmp_path / "labelled", count=4)
+
+
+def problemsOf(report, case):
+    return [(problem.text, problem.isError) for problem in report.problems if problem.case == case]
+
+
+def test_good_slices_are_counted_and_have_no_problem(module, makeSlices, slices, tmp_path):
+    report = module.InfNetTrainingLogic().check(slices, makeSlices(tmp_path / "unlabelled", count=3, seed=7))
+    assert (report.labelled, report.healthy, report.withConsolidation, report.unlabelled) == (4, 0, 4, 3)
+    assert report.sizes == {(72, 60): 7}
+    assert report.problems == []
+    assert report.canTrain
+    assert "60 x 72" in report.summary()
+
+
+def test_each_fault_is_named_with_its_slice(module, slices, tmp_path):
+    (slices / "GT/0.png").unlink()
+    Image.new("L", (10, 10)).save(slices / "GT/1.png")
+    (slices / "Imgs/2.png").write_bytes(b"no picture")
+    Image.new("L", (60, 72), 77).save(slices / "GT/3.png")
+    report = module.InfNetTrainingLogic().check(slices)
+    assert not report.canTrain
+    faults = {"0.png": "missing", "1.png": "(10, 10)", "2.png": "not a readable", "3.png": "values 77"}
+    for case, word in faults.items():
+        ((text, isError),) = problemsOf(report, case)
+        assert word in text and isError, case
+
+
+def test_empty_masks_and_duplicates_are_warnings(module, slices, tmp_path):
+    Image.new("L", (60, 72)).save(slices / "GT/1.png")
+    shutil.copy(slices / "Imgs/2.png", slices / "Imgs/9.png")
+    shutil.copy(slices / "GT/2.png", slices / "GT/9.png")
+    (tmp_path / "unlabelled/Imgs").mkdir(parents=True)
+    shutil.copy(slices / "Imgs/3.png", tmp_path / "unlabelled/Imgs/other.png")
+    report = module.InfNetTrainingLogic().check(slices, tmp_path / "unlabelled")
+    assert report.canTrain
+    assert report.healthy == 1
+    assert problemsOf(report, "1.png") == [("its mask is empty; it counts as healthy", False)]
+    assert problemsOf(report, "9.png") == [("the same picture as 2.png", False)]
+    assert problemsOf(report, "other.png") == [("the same picture as labelled/3.png", False)]
+    assert len(report.problems) == 3
+
+
+def test_what_cannot_be_trained_on(module, slices, tmp_path):
+    logic = module.InfNetTrainingLogic()
+    assert not logic.check(tmp_path / "nothing").canTrain
+    for path in slices.glob("GT/*.png"):
+        Image.new("L", (60, 72)).save(path)
+    assert "nothing to learn" in problemsOf(logic.check(slices), "labelled")[0][0]
+    (slices / "Soft").mkdir()
+    assert "both GT and Soft" in problemsOf(logic.check(slices), "labelled")[0][0]
+
+
+def test_slices_of_one_ct_on_both_sides_of_the_split_are_told(module, slices):
+    (slices / "slices.csv").write_text("file,volume\n0,a\n1,a\n2,b\n3,c\n", encoding="utf-8")
+    report = module.InfNetTrainingLogic().check(slices)
+    ((text, isError),) = problemsOf(report, "slices.csv")
+    assert text.startswith("1 CTs have several slices") and not isError
+
+
+@pytest.mark.parametrize(
+    ("folders", "labelled", "unlabelled"),
+    [
+        (
+            ["labelled/Imgs", "labelled/GT", "unlabelled/Imgs", "multiclass/Imgs", "multiclass/GT"],
+            "labelled",
+            "unlabelled",
+        ),
+        (
+            [
+                f"{part}/{name}"
+                for part in (
+                    "TestingSet/LungInfection-Test",
+                    "TrainingSet/LungInfection-Train/Doctor-label",
+                    "TrainingSet/LungInfection-Train/Pseudo-label",
+                    "TrainingSet/MultiClassInfection-Train",
+                )
+                for name in ("Imgs", "GT")
+            ],
+            "TrainingSet/LungInfection-Train/Doctor-label",
+            "TrainingSet/LungInfection-Train/Pseudo-label",
+        ),
+        (["Imgs", "GT"], ".", None),
+        (["elsewhere"], None, None),
+    ],
+)
+def test_layouts_are_recognised(module, tmp_path, folders, labelled, unlabelled):
+    from InfNetTrainingLib.DataCheck import recognisedFolders
+
+    root = tmp_path / "data"
+    for folder in folders:
+        (root / folder).mkdir(parents=True)
+    expected = tuple(None if name is None else root / name for name in (labelled, unlabelled))
+    assert recognisedFolders(root) == expected
+
+
+@pytest.fixture
+def addCase(module):
+    """Adds a CT on an oblique grid and a segmentation of it: {segment's name: mask}."""
+
+    def add(name, segments, tag=None):
+        import slicer
+
+        ijkToRAS = np.array([[-0.7, 0.1, 0, 5], [-0.1, -0.7, 0.2, -3], [0, 0.1, 2.5, 9], [0, 0, 0, 1]])
+        values = np.random.default_rng(3).integers(-1000, 200, (4, 6, 8)).astype(np.int16)
+        volumeNode = slicer.util.addVolumeFromArray(values, ijkToRAS, name)
+        segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{name} segments")
+        segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+        for segmentName, mask in segments.items():
+            segmentID = segmentationNode.GetSegmentation().AddEmptySegment("", segmentName)
+            slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentationNode, segmentID, volumeNode)
+            if tag:
+                segment = segmentationNode.GetSegmentation().GetSegment(segmentID)
+                segment.SetTag(segment.GetTerminologyEntryTagName(), tag)
+        return volumeNode, segmentationNode
+
+    return add
+
+
+def mask(seed, share=0.3):
+    return (np.random.default_rng(seed).random((4, 6, 8)) < share).astype(np.uint8)
+
+
+def test_a_case_is_written_as_ct_and_labels_on_one_grid(addCase, tmp_path):
+    import SimpleITK as sitk
+    import slicer
+    from InfNetTrainingLib.SceneCases import writeCases
+
+    ggo, consolidation, heart = mask(1), mask(2), mask(3)
+    first = addCase("CT one", {"GGO right": ggo, "Consolidation": consolidation, "Heart": heart})
+    second = addCase("CT one", {"Covid lesion": consolidation})
+    ctFolder, labelsFolder = writeCases([first, second], tmp_path)
+    assert sorted(path.name for path in labelsFolder.iterdir()) == ["CT_one-2.nrrd", "CT_one.nrrd"]
+    ct, labels = (sitk.ReadImage(str(folder / "CT_one.nrrd")) for folder in (ctFolder, labelsFolder))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(ct), slicer.util.arrayFromVolume(first[0]))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(labels), np.where(consolidation, 2, ggo))
+    for corner in ((0, 0, 0), (7, 5, 3)):
+        np.testing.assert_allclose(
+            labels.TransformIndexToPhysicalPoint(corner), ct.TransformIndexToPhysicalPoint(corner), atol=1e-6
+        )
+    other = sitk.GetArrayFromImage(sitk.ReadImage(str(labelsFolder / "CT_one-2.nrrd")))
+    np.testing.assert_array_equal(other, consolidation)
+
+
+def test_terminology_goes_before_the_name(addCase):
+    from infnet.data.findings import CONSOLIDATION
+    from InfNetTrainingLib.SceneCases import caseLabels
+
+    case = addCase("CT", {"Infection": mask(1)}, tag=CONSOLIDATION.terminology)
+    np.testing.assert_array_equal(caseLabels(*case), 2 * mask(1))
+
+
+def test_cases_that_cannot_be_used_are_refused_with_the_remedy(addCase, tmp_path):
+    import slicer
+    from InfNetTrainingLib.SceneCases import writeCases
+
+    volumeNode, segmentationNode = addCase("CT", {"Heart": mask(1), "Aorta": mask(2)})
+    with pytest.raises(ValueError, match="segments: Heart, Aorta"):
+        writeCases([(volumeNode, segmentationNode)], tmp_path)
+    with pytest.raises(ValueError, match="segmentation of “CT”"):
+        writeCases([(volumeNode, None)], tmp_path)
+    case = addCase("Moved", {"Infection": mask(1)})
+    transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    case[0].SetAndObserveTransformNodeID(transformNode.GetID())
+    with pytest.raises(ValueError, match="same transform"):
+        writeCases([case], tmp_path)
+    assert not any(tmp_path.glob("ct/*"))
