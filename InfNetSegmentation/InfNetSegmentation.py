@@ -23,7 +23,7 @@ class InfNetSegmentation(ScriptedLoadableModule):
         parent.contributors = ["InfNet developers"]
         parent.helpText = _(
             "Segments ground-glass opacity and consolidation of COVID-19 pneumonia on a chest CT and measures them "
-            "for each lung. Select the CT and press Apply. All data stay on this computer. "
+            "for each lobe and lung. Select the CT and press Apply. All data stay on this computer. "
             "For research only, not for clinical decisions."
         )
         parent.acknowledgementText = _(

@@ -74,15 +74,15 @@ class BackendProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=stdout,
                     stderr=stderr,
-                    env=_environment(),
+                    env=backendEnvironment(),
                     start_new_session=True,  # a process group of its own, so that it can be ended as a whole
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
         except OSError:
             self.discard()
             raise
-        self._stdout = _NewLines(self.folder / "stdout")
-        self._stderr = _NewLines(self.folder / "stderr")
+        self._stdout = NewLines(self.folder / "stdout")
+        self._stderr = NewLines(self.folder / "stderr")
         self._stderrTail = deque(maxlen=_STDERR_LINES_TOLD)
         if useTimer:
             import qt
@@ -114,7 +114,7 @@ class BackendProcess:
         """End the run now, whatever it does: for the end of the application or of the panel."""
         if self.running:
             self._cancelReason = reason
-            _endProcessTree(self._process.pid)
+            endProcessTree(self._process.pid)
             self._process.wait()
             self._finish()
 
@@ -127,7 +127,7 @@ class BackendProcess:
             exitStatus = self._process.poll()
             self._tellNewLines()
             if exitStatus is None and self._endByForceAt and time.monotonic() > self._endByForceAt:
-                _endProcessTree(self._process.pid)
+                endProcessTree(self._process.pid)
             ended = exitStatus is not None and self.running
         finally:
             self._polling = False
@@ -169,7 +169,7 @@ class BackendProcess:
         if self._timer:
             self._timer.stop()
         try:
-            _endProcessTree(process.pid)  # what the backend started and left
+            endProcessTree(process.pid)  # what the backend started and left
             self._tellNewLines(last=True)
             if self._cancelReason is not None:
                 self._tellError(BackendError("cancelled", self._cancelReason))
@@ -192,10 +192,10 @@ class BackendProcess:
 
     def _crashMessage(self, exitStatus):
         lines = "\n".join(self._stderrTail) or "It wrote no message."
-        return f"{_crashCause(exitStatus, lines)} (exit status {exitStatus})\n{lines}"
+        return f"{crashCause(exitStatus, lines)} (exit status {exitStatus})\n{lines}"
 
 
-def _crashCause(exitStatus, lines):
+def crashCause(exitStatus, lines):
     if exitStatus in (-9, 137):  # SIGKILL, seen by this process or by the launcher between
         return (
             "The backend was ended by the system, most likely for lack of memory; close other programs and try again."
@@ -208,7 +208,7 @@ def _crashCause(exitStatus, lines):
     return "The backend ended without a result."
 
 
-class _NewLines:
+class NewLines:
     """The complete lines that were added to a growing file since the last look."""
 
     def __init__(self, path):
@@ -225,7 +225,7 @@ class _NewLines:
         self._file.close()
 
 
-def _environment():
+def backendEnvironment():
     """Slicer's environment with the folder that holds the package ``infnet`` first on the Python path.
 
     The working folder is not on that path: it can hold anything, and be anybody's.
@@ -234,7 +234,7 @@ def _environment():
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONSAFEPATH": "1"}
 
 
-def _endProcessTree(pid):
+def endProcessTree(pid):
     # PythonSlicer is a launcher: ending it alone would leave the Python process it started.
     if os.name == "nt":
         subprocess.run(

@@ -13,7 +13,6 @@ def ensureInstalled(requirementsPath, requester):
     ``requirementsPath`` names the rest. Nothing is imported to find out what is there.
     Raises RuntimeError if the user declines, if the PyTorch extension is needed and missing, or if torch is too old.
     """
-    import slicer.packaging
     from packaging.specifiers import SpecifierSet
 
     versions = [_installedVersion(package) for package in TORCH_PACKAGES]
@@ -26,6 +25,13 @@ def ensureInstalled(requirementsPath, requester):
                 "the extension “PyTorch”, restart Slicer and try again."
             ).format(installed=versions[0], needed=TORCH_REQUIREMENT)
         )
+    ensurePackages(requirementsPath, requester)
+
+
+def ensurePackages(requirementsPath, requester):
+    """As `ensureInstalled`, without torch: for a command that needs none."""
+    import slicer.packaging
+
     slicer.packaging.pip_ensure(slicer.packaging.load_requirements(requirementsPath), requester=requester)
 
 

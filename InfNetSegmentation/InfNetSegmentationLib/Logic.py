@@ -1,9 +1,18 @@
+from pathlib import Path
+
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from InfNetSegmentationLib.Parameters import Parameters
+from InfNetSegmentationLib.BackendTask import BackendTask
+from InfNetSegmentationLib.Measurement import measureAgain
+from InfNetSegmentationLib.Models import importModelArguments, modelChoices
+from InfNetSegmentationLib.Parameters import Parameters, Settings
+from InfNetSegmentationLib.Regions import checkRegions
+from InfNetSegmentationLib.Relabelling import Relabelling
 from InfNetSegmentationLib.Scene import checkOutput
+from InfNetSegmentationLib.SegmentationResult import storedResult
 from InfNetSegmentationLib.SegmentationRun import SegmentationRun
+from InfNetSegmentationLib.StudyFolder import copySeries, writeStudyFolder
 
 
 class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
@@ -11,11 +20,14 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
 
     from InfNetSegmentation import InfNetSegmentationLogic
 
+    logic = InfNetSegmentationLogic()
     volumeNode = slicer.util.loadVolume("ct.nrrd")
-    result = InfNetSegmentationLogic().process(volumeNode)
+    result = logic.process(volumeNode)
     slicer.util.saveNode(result.segmentationNode, "ct.seg.nrrd")
     for row in result.table:
         print(row["region"], row["ggo_ml"], row["consolidation_ml"])
+    result = logic.relabel(result, threshold=0.4)
+    logic.saveReport(result, "ct.html")
     """
 
     def __init__(self, command=None):
@@ -23,32 +35,39 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         super().__init__()
         self._command = command
         self._run = None
+        self._relabelling = Relabelling()
 
     @property
     def running(self):
         return self._run is not None and self._run.process.running
 
     def getParameterNode(self):
-        return Parameters(super().getParameterNode())
+        node = super().getParameterNode()
+        isNew = not node.HasParameter("threshold")
+        parameters = Parameters(node)
+        if isNew:
+            parameters.threshold = modelChoices("infection")[0].threshold
+        return parameters
 
     def process(
         self,
         volumeNode,
         segmentationNode=None,
-        threshold=0.5,
-        device="auto",
+        regionsNode=None,
+        settings=None,
         waitForCompletion=True,
         progressCallback=None,
         logCallback=None,
         completedCallback=None,
+        **values,
     ):
-        """Segment ground-glass opacity and consolidation on a chest CT.
+        """Segment ground-glass opacity and consolidation on a chest CT, and measure them.
 
         volumeNode - vtkMRMLScalarVolumeNode, in Hounsfield units
         segmentationNode - receives the segments "Ground-glass opacity" and "Consolidation", and the CT's transform;
             None makes a new one
-        threshold - probability from which a voxel counts as infected, 0 to 1
-        device - "auto", "cpu", "cuda", "cuda:N" or "mps"
+        regionsNode - segmentation with lungs or lobes, known by terminology or name; None computes them
+        settings - `Settings`; or give its fields by name (threshold=0.4, device="cpu", lobeSource="atlas", …)
         waitForCompletion - return the result when it is there; else return at once and leave the rest to the
             callbacks, which the Qt event loop calls
         progressCallback(stage, done, total), logCallback(text) - called during the run
@@ -57,22 +76,85 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         Returns a SegmentationResult, or None if it did not wait. Raises ValueError for input that cannot be used,
         RuntimeError if a run is under way, and BackendError, which tells the cause, if the backend gave no result.
         """
+        settings = settings or Settings(**values)
         if volumeNode is None or volumeNode.GetImageData() is None:
             raise ValueError(_("Choose a CT volume that has voxels."))
         if segmentationNode is not None:
             checkOutput(segmentationNode, volumeNode)
-        if self.running:
-            raise RuntimeError(_("A segmentation is under way already."))
+        if regionsNode is not None:
+            checkRegions(regionsNode, volumeNode)
+        self._checkIdle()
+
+        def finish(result):
+            self._relabelling.forget(result.segmentationNode)
+            if settings.minimumLesionMl == 0:
+                return result
+            return self._relabelling.dropSmallLesions(result, settings.minimumLesionMl)
+
         self._run = SegmentationRun(
-            volumeNode, segmentationNode, self._command, progressCallback, logCallback, completedCallback
+            volumeNode,
+            segmentationNode,
+            regionsNode,
+            finish,
+            self._command,
+            progressCallback,
+            logCallback,
+            completedCallback,
         )
-        self._run.start(threshold, device, useTimer=not waitForCompletion)
-        if not waitForCompletion:
-            return None
-        self._run.process.wait()
-        if self._run.error:
-            raise self._run.error
-        return self._run.result
+        self._run.start(settings, useTimer=not waitForCompletion)
+        return self._wait() if waitForCompletion else None
+
+    def result(self, segmentationNode):
+        """The SegmentationResult that a segmentation of the scene is part of, or None."""
+        return storedResult(segmentationNode)
+
+    def relabel(self, result, threshold, minimumLesionMl=0.0):
+        """Label a result by another threshold, without the network, and measure it. Returns the new result.
+
+        `undo` takes it back. Raises ValueError where the result's probability or lungs were deleted.
+        """
+        return self._relabelling.apply(result, threshold, minimumLesionMl)
+
+    def canUndo(self, segmentationNode):
+        return self._relabelling.canUndo(segmentationNode)
+
+    def undo(self, result):
+        """The result as it was before the last `relabel`."""
+        return self._relabelling.undo(result)
+
+    def measure(self, result):
+        """Measure the segments as they are now, after corrections in Segment Editor. Returns the new result."""
+        return measureAgain(result)
+
+    def saveReport(self, result, path, waitForCompletion=True, **callbacks):
+        """Write a report: ``path`` ends in .html or .pdf. ``callbacks`` and errors as in `process`."""
+
+        def prepare(folder):
+            studyFolder, ctPath = writeStudyFolder(result, folder)
+            return ["report", studyFolder, "-o", path, "--ct", ctPath]
+
+        return self._runTask(prepare, waitForCompletion, callbacks)
+
+    def exportDicom(self, result, folder, waitForCompletion=True, **callbacks):
+        """Write DICOM segmentations and a measurement report into ``folder``. The CT must come from DICOM.
+
+        ``callbacks`` and errors as in `process`.
+        """
+
+        def prepare(temporaryFolder):
+            seriesFolder = copySeries(result.volumeNode, temporaryFolder / "series")
+            studyFolder, _ctPath = writeStudyFolder(result, temporaryFolder)
+            return ["dicom", studyFolder, "--series", seriesFolder, "-o", folder]
+
+        return self._runTask(prepare, waitForCompletion, callbacks)
+
+    def importCheckpoint(self, path, waitForCompletion=True, **callbacks):
+        """Make a model of a checkpoint of the original code; it is then listed by `modelChoices`.
+
+        Returns what the backend tells (a dict; "output" is the card's path), or None if it did not wait.
+        ``callbacks`` and errors as in `process`.
+        """
+        return self._runTask(lambda folder: importModelArguments(Path(path)), waitForCompletion, callbacks)
 
     def cancel(self):
         """Stop the run under way; it ends soon, by force if need be."""
@@ -83,3 +165,19 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         """End the run under way before this returns."""
         if self.running:
             self._run.process.abort(_("Cancelled."))
+
+    def _runTask(self, prepare, waitForCompletion, callbacks):
+        self._checkIdle()
+        self._run = BackendTask(self._command, **callbacks)
+        self._run.start(prepare, useTimer=not waitForCompletion)
+        return self._wait() if waitForCompletion else None
+
+    def _checkIdle(self):
+        if self.running:
+            raise RuntimeError(_("A run is under way already."))
+
+    def _wait(self):
+        self._run.process.wait()
+        if self._run.error:
+            raise self._run.error
+        return self._run.result

@@ -3,6 +3,8 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from InfNetSegmentationLib.Progress import RemainingTime
+
 # Slicer's wrapper observes its node for good, and the node outlives a panel. Were the wrapper collected as garbage,
 # Slicer would crash when the node is modified the next time; so each one that was tied to widgets is kept.
 _keptParameterNodes = []
@@ -36,8 +38,12 @@ class RunWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self._onSceneEndImport)
         self._startText, self._startToolTip = self.ui.applyButton.text, self.ui.applyButton.toolTip
         self.ui.applyButton.connect("clicked(bool)", self._onStartOrStop)
+        self.setupPanels()
         self._showRunning(False)
         self.enter()
+
+    def setupPanels(self):
+        """Overridden by a panel that has parts of its own; called once, before anything is shown."""
 
     def cleanup(self):
         self.logic.abort()
@@ -104,15 +110,20 @@ class RunWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.applyButton.enabled = False
             self.ui.stageLabel.text = _("Stopping…")
             return
+        self._startRun(self.start)
+
+    def _startRun(self, start):
+        """Start a run by calling ``start``; while it runs, the button stops it."""
         with slicer.util.tryWithErrorDisplay(_("The run could not be started.")):
             self.ui.logText.plainText = ""
-            self.start()
+            self._remainingTime = RemainingTime()
+            start()
             self._showRunning(True)
 
     def _onProgress(self, stage, done, total):
         self.ui.progressBar.maximum = total
         self.ui.progressBar.value = done
-        self.ui.stageLabel.text = stage.capitalize()
+        self.ui.stageLabel.text = self._remainingTime.text(stage, done, total)
 
     def _onLog(self, text):
         self.ui.logText.appendPlainText(text)

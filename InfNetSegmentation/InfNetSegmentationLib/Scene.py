@@ -9,8 +9,9 @@ from InfNetSegmentationLib.Terminology import applyFinding, loadTerminology
 
 # Segment ID and name of each label of the backend's label image: 1, 2.
 FINDINGS = (("GroundGlassOpacity", "Ground-glass opacity"), ("Consolidation", "Consolidation"))
+FINDING_IDS = tuple(segmentID for segmentID, _name in FINDINGS)
 PROVENANCE_TAG = "InfNet.Provenance"
-_TABLE_ROLE = "InfNet.Table"
+PROBABILITY_ATTRIBUTE = "InfNet.Probability"
 
 
 def writeVolume(volumeNode, path):
@@ -22,6 +23,20 @@ def writeVolume(volumeNode, path):
         raise RuntimeError(f"“{volumeNode.GetName()}” could not be written to {path}.")
 
 
+def readVolume(path, volumeNode):
+    """Read an image file into a volume node, which need not be in the scene. Returns the node."""
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    if not storage.ReadData(volumeNode):
+        raise RuntimeError(f"The image {path} could not be read.")
+    return volumeNode
+
+
+def readLabels(path):
+    """The node, outside the scene, of a label image's file."""
+    return readVolume(path, slicer.vtkMRMLLabelMapVolumeNode())
+
+
 def importFindings(labelImagePath, volumeNode, segmentationNode=None, provenance=None):
     """Put the backend's label image into the scene as segments, and return the segmentation node.
 
@@ -29,39 +44,56 @@ def importFindings(labelImagePath, volumeNode, segmentationNode=None, provenance
     ``volumeNode``, under its transform and beside it in the subject hierarchy. ``provenance`` (a dict) goes into a
     tag of both segments, which .seg.nrrd files keep.
     """
-    labelmapNode = _readLabelImage(labelImagePath)
+    labelmapNode = readLabels(labelImagePath)
     if segmentationNode is None:
-        segmentationNode = _addNode("vtkMRMLSegmentationNode", f"{volumeNode.GetName()} infection")
-        segmentationNode.CreateDefaultDisplayNodes()
+        segmentationNode = addNodeBeside(volumeNode, "vtkMRMLSegmentationNode", _("{} infection"))
     loadTerminology()
     with slicer.util.NodeModify(segmentationNode):
         segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
-        segmentIDs = vtk.vtkStringArray()
         for segmentID, name in FINDINGS:
             applyFinding(_segment(segmentationNode.GetSegmentation(), segmentID), name)
-            segmentIDs.InsertNextValue(segmentID)
-        # The label image is in the volume's own coordinates, so it is imported while no transform is set.
-        segmentationNode.SetAndObserveTransformNodeID(None)
-        try:
-            imported = slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(
-                labelmapNode, segmentationNode, segmentIDs
-            )
-        finally:
-            segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-        if not imported:
-            raise RuntimeError(f"The label image {labelImagePath} could not be imported.")
-        for segmentID, _name in FINDINGS:
-            segment = segmentationNode.GetSegmentation().GetSegment(segmentID)
-            segment.SetTag(PROVENANCE_TAG, _asTag(provenance or {}))
-    _placeBeside(volumeNode, segmentationNode)
+        replaceFindings(segmentationNode, labelmapNode, volumeNode)
+        setProvenance(segmentationNode, provenance or {})
+    placeBeside(volumeNode, segmentationNode)
     return segmentationNode
+
+
+def replaceFindings(segmentationNode, labelmapNode, volumeNode):
+    """Replace the voxels of the two segments by those of a label image in the volume's own coordinates."""
+    segmentIDs = vtk.vtkStringArray()
+    for segmentID in FINDING_IDS:
+        segmentIDs.InsertNextValue(segmentID)
+    with inOwnCoordinates(segmentationNode, volumeNode):
+        imported = slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(
+            labelmapNode, segmentationNode, segmentIDs
+        )
+    if not imported:
+        raise RuntimeError(_("The findings could not be imported."))
+
+
+@contextmanager
+def inOwnCoordinates(segmentationNode, volumeNode):
+    """No transform within the block, the volume's transform after it: label images are in the volume's coordinates."""
+    segmentationNode.SetAndObserveTransformNodeID(None)
+    try:
+        yield
+    finally:
+        segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+
+
+def labelmapFromArray(labels, volumeNode):
+    """A label volume node, outside the scene, on the volume's grid."""
+    node = slicer.vtkMRMLLabelMapVolumeNode()
+    node.CopyOrientation(volumeNode)
+    slicer.util.updateVolumeFromArray(node, labels)
+    return node
 
 
 def checkOutput(segmentationNode, volumeNode):
     """Raises ValueError if the segmentation has segments that `importFindings` would move in space."""
     segmentation = segmentationNode.GetSegmentation()
     segmentIDs = {segmentation.GetNthSegmentID(i) for i in range(segmentation.GetNumberOfSegments())}
-    others = segmentIDs - {segmentID for segmentID, _name in FINDINGS}
+    others = segmentIDs - set(FINDING_IDS)
     if others and segmentationNode.GetParentTransformNode() is not volumeNode.GetParentTransformNode():
         raise ValueError(
             _(
@@ -94,46 +126,47 @@ def newNodesRemovedOnError():
 def provenance(segmentationNode):
     """What the segmentation's findings came from: models, hashes, device, versions (a dict)."""
     text = vtk.reference("")
-    segment = segmentationNode.GetSegmentation().GetSegment(FINDINGS[0][0])
+    segment = segmentationNode.GetSegmentation().GetSegment(FINDING_IDS[0])
     return json.loads(str(text)) if segment and segment.GetTag(PROVENANCE_TAG, text) else {}
 
 
-def resultTableNode(segmentationNode, volumeNode):
-    """The segmentation's table node: the same one at every run."""
-    tableNode = segmentationNode.GetNodeReference(_TABLE_ROLE)
-    if tableNode is None:
-        tableNode = _addNode("vtkMRMLTableNode", f"{volumeNode.GetName()} infection volumes")
-        segmentationNode.SetNodeReferenceID(_TABLE_ROLE, tableNode.GetID())
-        _placeBeside(volumeNode, tableNode)
-    return tableNode
+def setProvenance(segmentationNode, values):
+    """Note in both segments what they came from."""
+    for segmentID in FINDING_IDS:
+        # A .seg.nrrd file separates tags by "|", which JSON can write in another way.
+        text = json.dumps(values).replace("|", "\\u007c")
+        segmentationNode.GetSegmentation().GetSegment(segmentID).SetTag(PROVENANCE_TAG, text)
 
 
-def _readLabelImage(path):
-    labelmapNode = slicer.vtkMRMLLabelMapVolumeNode()
-    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-    storage.SetFileName(str(path))
-    if not storage.ReadData(labelmapNode):
-        raise RuntimeError(f"The label image {path} could not be read.")
-    return labelmapNode
+def referencedNode(segmentationNode, role, volumeNode, className, name):
+    """The node that a result has for this role: the same one at every run, made beside the CT at the first."""
+    node = segmentationNode.GetNodeReference(role)
+    if node is None:
+        node = addNodeBeside(volumeNode, className, name)
+        segmentationNode.SetNodeReferenceID(role, node.GetID())
+    return node
+
+
+def addNodeBeside(volumeNode, className, name):
+    """A new node in the CT's study of the subject hierarchy. ``name`` has a place {} for the CT's name."""
+    name = slicer.mrmlScene.GenerateUniqueName(name.format(volumeNode.GetName()))
+    node = slicer.mrmlScene.AddNewNodeByClass(className, name)
+    if hasattr(node, "CreateDefaultDisplayNodes"):
+        node.CreateDefaultDisplayNodes()
+    placeBeside(volumeNode, node)
+    return node
+
+
+def placeBeside(volumeNode, node):
+    """Into the CT's study in the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volumeNode))
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.SetItemParent(item, study)
 
 
 def _segment(segmentation, segmentID):
     if segmentation.GetSegment(segmentID) is None:
         segmentation.AddSegment(slicer.vtkSegment(), segmentID)
     return segmentation.GetSegment(segmentID)
-
-
-def _asTag(value):
-    # A .seg.nrrd file separates tags by "|", which JSON can write in another way.
-    return json.dumps(value).replace("|", "\\u007c")
-
-
-def _addNode(className, name):
-    return slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
-
-
-def _placeBeside(volumeNode, node):
-    """Into the CT's study in the subject hierarchy."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volumeNode))
-    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), study)

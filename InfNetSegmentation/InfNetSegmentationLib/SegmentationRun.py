@@ -1,5 +1,4 @@
 import re
-from dataclasses import dataclass
 
 import slicer
 import vtk
@@ -7,43 +6,27 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from InfNetSegmentationLib.BackendProcess import BackendError, BackendProcess
-from InfNetSegmentationLib.ResultTable import fillTableNode
-from InfNetSegmentationLib.Scene import importFindings, newNodesRemovedOnError, resultTableNode, writeVolume
-
-
-@dataclass
-class SegmentationResult:
-    """What a run leaves in the scene, and what the backend told about it.
-
-    volumeNode - the CT
-    table - one dict per region ("right lung", "left lung", "total") with volumes in mL and percentages
-    provenance - models, hashes, device, versions
-    seconds - duration of each stage
-    """
-
-    volumeNode: slicer.vtkMRMLScalarVolumeNode
-    segmentationNode: slicer.vtkMRMLSegmentationNode
-    tableNode: slicer.vtkMRMLTableNode
-    table: list
-    provenance: dict
-    warnings: list
-    seconds: dict
+from InfNetSegmentationLib.Regions import writeRegions
+from InfNetSegmentationLib.ResultImport import importResult
+from InfNetSegmentationLib.Scene import newNodesRemovedOnError, writeVolume
 
 
 class SegmentationRun(VTKObservationMixin):
     """One CT on its way through the backend: written out, segmented, brought back into the scene.
 
-    The run ends by itself if the CT leaves the scene. ``completedCallback(result, error)`` is called once, with
-    None for one of the two.
+    The run ends by itself if the CT leaves the scene. ``finish(result)`` returns what becomes of the backend's result.
+    ``completedCallback(result, error)`` is called once, with None for one of the two.
     """
 
     def __init__(
-        self, volumeNode, segmentationNode, command=None, progressCallback=None, logCallback=None,
+        self, volumeNode, segmentationNode, regionsNode, finish, command=None, progressCallback=None, logCallback=None,
         completedCallback=None,
     ):  # fmt: skip
         super().__init__()
         self._volumeNode = volumeNode
         self._segmentationNode = segmentationNode
+        self._regionsNode = regionsNode
+        self._finish = finish
         self._completedCallback = completedCallback
         self.result = None
         self.error = None
@@ -55,18 +38,22 @@ class SegmentationRun(VTKObservationMixin):
             onError=self._complete,
         )
 
-    def start(self, threshold, device, useTimer):
+    def start(self, settings, useTimer):
         # The name of the file is the CT's name in messages and in the provenance.
         name = re.sub(r"[^A-Za-z0-9.-]+", "_", self._volumeNode.GetName() or "ct")
         volumePath = self.process.folder / f"{name}.nrrd"
         self._labelImagePath = self.process.folder / f"{name}-findings.nrrd"
+        self._studyFolder = self.process.folder / "study"
         try:
             writeVolume(self._volumeNode, volumePath)
-        except RuntimeError:
+            regions = []
+            if self._regionsNode is not None:
+                regions = writeRegions(self._regionsNode, self._volumeNode, self.process.folder)
+        except Exception:
             self.process.discard()
             raise
-        arguments = ["segment", volumePath, "-o", self._labelImagePath]
-        arguments += ["--threshold", threshold, "--device", device]
+        arguments = ["segment", volumePath, "-o", self._labelImagePath, "--study", self._studyFolder]
+        arguments += [*regions, *settings.arguments()]
         self.process.start([str(argument) for argument in arguments], useTimer)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved)
@@ -75,28 +62,15 @@ class SegmentationRun(VTKObservationMixin):
     def _onResult(self, payload):
         try:
             with newNodesRemovedOnError():
-                self.result = self._import(payload)
+                result = importResult(
+                    payload, self._labelImagePath, self._studyFolder, self._volumeNode, self._segmentationNode
+                )
+                self.result = self._finish(result)
         except Exception as error:  # whatever it is, the run has ended and its owner must know
             reason = f"{type(error).__name__}: {error}"
             self._complete(BackendError("import", _("The result could not be imported: {}").format(reason)))
             return
         self._complete(None)
-
-    def _import(self, payload):
-        segmentationNode = importFindings(
-            self._labelImagePath, self._volumeNode, self._segmentationNode, payload["provenance"]
-        )
-        tableNode = resultTableNode(segmentationNode, self._volumeNode)
-        fillTableNode(tableNode, payload["table"], self._volumeNode.GetName())
-        return SegmentationResult(
-            self._volumeNode,
-            segmentationNode,
-            tableNode,
-            payload["table"],
-            payload["provenance"],
-            payload["warnings"],
-            payload["seconds"],
-        )
 
     def _complete(self, error):
         self.error = error

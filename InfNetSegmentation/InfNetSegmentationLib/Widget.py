@@ -1,10 +1,14 @@
 import slicer
 from slicer.i18n import tr as _
 
-from InfNetSegmentationLib.Dependencies import ensureInstalled
+from InfNetSegmentationLib.Dependencies import ensureInstalled, ensurePackages
 from InfNetSegmentationLib.Logic import InfNetSegmentationLogic
-from InfNetSegmentationLib.ResultTable import fillTableWidget
+from InfNetSegmentationLib.ModelPanel import ModelPanel
+from InfNetSegmentationLib.Parameters import settingsOf
+from InfNetSegmentationLib.Remedies import remedy
+from InfNetSegmentationLib.ResultsPanel import ResultsPanel
 from InfNetSegmentationLib.RunWidget import RunWidget
+from InfNetSegmentationLib.Scene import PROBABILITY_ATTRIBUTE
 
 
 class InfNetSegmentationWidget(RunWidget):
@@ -14,11 +18,24 @@ class InfNetSegmentationWidget(RunWidget):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._result = None
+        self._modelPanel = None
+        self._resultsPanel = None
+
+    def setupPanels(self):
+        self._modelPanel = ModelPanel(self.ui, self._importCheckpoint)
+        self._modelPanel.refresh()
+        self._resultsPanel = ResultsPanel(self.ui, self.logic, self._saveReport, self._exportDicom)
+        self.ui.copyLogButton.connect("clicked(bool)", self._onCopyLog)
+        self._showError("")
+
+    def cleanup(self):
+        self._resultsPanel.close()
+        super().cleanup()
 
     def enter(self):
         super().enter()
         self._selectFirstVolume()
+        self._onParametersModified()
 
     def stopText(self):
         return _("Cancel")
@@ -28,56 +45,109 @@ class InfNetSegmentationWidget(RunWidget):
 
     def start(self):
         ensureInstalled(self.resourcePath("InfNetSegmentationRequirements.txt"), "Inf-Net Segmentation")
+        self._showError("")
         self.logic.process(
             self._parameterNode.inputVolume,
             self._parameterNode.outputSegmentation,
-            self._parameterNode.threshold,
-            self._parameterNode.device,
+            self._parameterNode.regionsSegmentation,
+            settingsOf(self._parameterNode),
             waitForCompletion=False,
-            progressCallback=self._onProgress,
-            logCallback=self._onLog,
             completedCallback=self._onCompleted,
+            **self._callbacks(),
         )
-        self._setResult(None)
+        self._resultsPanel.show(None)
+
+    def _callbacks(self):
+        return {"progressCallback": self._onProgress, "logCallback": self._onLog}
+
+    def _saveReport(self, result, path):
+        def start():
+            ensurePackages(self.resourcePath("InfNetReportRequirements.txt"), "Inf-Net Segmentation")
+            self._startTask(self.logic.saveReport, _("The report is in {}"), result, path)
+
+        self._startRun(start)
+
+    def _exportDicom(self, result, folder):
+        self._startRun(lambda: self._startTask(self.logic.exportDicom, _("The DICOM files are in {}"), result, folder))
+
+    def _importCheckpoint(self, path):
+        def start():
+            ensureInstalled(self.resourcePath("InfNetSegmentationRequirements.txt"), "Inf-Net Segmentation")
+            self._startTask(self.logic.importCheckpoint, _("The model is in {}"), path)
+
+        self._startRun(start)
+
+    def _startTask(self, task, success, *arguments):
+        """Start a run of the logic that writes files; the message ``success`` tells where they are."""
+        self._showError("")
+
+        def complete(payload, error):
+            self._showRunning(False)
+            if error:
+                self._onError(error)
+                return
+            self._onLog(success.format(payload["output"]))
+            if task == self.logic.importCheckpoint:
+                self._modelPanel.chooseModel(payload["output"])
+            slicer.util.showStatusMessage(success.format(payload["output"]), 5000)
+
+        task(*arguments, waitForCompletion=False, completedCallback=complete, **self._callbacks())
 
     def _selectFirstVolume(self):
         if self._parameterNode.inputVolume is None:
             volumeNodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            # Neither label images nor vector images, whose classes are derived from that of volumes.
-            volumeNodes = [node for node in volumeNodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            # Neither label images nor vector images, whose classes are derived from that of volumes, nor our own.
+            volumeNodes = [
+                node
+                for node in volumeNodes
+                if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetAttribute(PROBABILITY_ATTRIBUTE)
+            ]
             self._parameterNode.inputVolume = volumeNodes[0] if volumeNodes else None
 
     def _onSceneStartClose(self, caller, event):
         super()._onSceneStartClose(caller, event)
-        self._setResult(None)
+        self._modelPanel.show(None)
+        self._resultsPanel.show(None)
 
     def _onParametersModified(self, caller=None, event=None):
         super()._onParametersModified(caller, event)
-        self._showResultOfInput()
+        self._modelPanel.show(self._parameterNode)
+        if not self.logic.running:
+            self._showResultOfInput()
+
+    def _showRunning(self, running):
+        super()._showRunning(running)
+        self.ui.toolsWidget.enabled = not running
 
     def _onCompleted(self, result, error):
+        if result and self._parameterNode:
+            self._parameterNode.outputSegmentation = result.segmentationNode
         self._showRunning(False)
-        if result:
-            if self._parameterNode:
-                self._parameterNode.outputSegmentation = result.segmentationNode
-            self._setResult(result)
-        elif error.code == "cancelled":
-            self._onLog(str(error))
-        else:
-            self._onLog(str(error))
-            self.ui.logSection.collapsed = False
-            slicer.util.errorDisplay(_("The segmentation failed.\n\n{}").format(error))
+        if error:
+            self._onError(error)
 
-    def _setResult(self, result):
-        self._result = result
-        if result:
-            self.ui.resultsSection.text = _("Results of {}").format(result.volumeNode.GetName())
-            self.ui.warningsLabel.text = "\n".join(result.warnings)
-            self.ui.warningsLabel.visible = bool(result.warnings)
-            fillTableWidget(self.ui.resultTable, result.table)
-        self._showResultOfInput()
+    def _onError(self, error):
+        self._onLog(str(error))
+        if error.code == "cancelled":
+            return
+        text = "\n\n".join(filter(None, (str(error), remedy(error.code))))
+        self._showError(text)
+        self.ui.logSection.collapsed = False
+        slicer.util.errorDisplay(_("The run failed.\n\n{}").format(text), detailedText=self.ui.logText.plainText)
+
+    def _showError(self, text):
+        self.ui.errorLabel.text = text
+        self.ui.errorLabel.visible = bool(text)
 
     def _showResultOfInput(self):
-        """Show the last result only while the CT that it belongs to is selected."""
-        inputVolume = self._parameterNode.inputVolume if self._parameterNode else None
-        self.ui.resultsSection.visible = self._result is not None and self._result.volumeNode is inputVolume
+        """Show the result that the chosen segmentation holds, while the CT that it belongs to is selected."""
+        parameterNode = self._parameterNode
+        result = self.logic.result(parameterNode.outputSegmentation) if parameterNode else None
+        if result and result.volumeNode is not parameterNode.inputVolume:
+            result = None
+        self._resultsPanel.show(result)
+
+    def _onCopyLog(self, checked=False):
+        import qt
+
+        qt.QApplication.clipboard().setText(self.ui.logText.plainText)

@@ -1,5 +1,6 @@
 """What the tests of InfNetSegmentation share."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,22 @@ def fakeLabels():
         return (values >= 100).astype(np.uint8) + (values >= 200)
 
     return labels
+
+
+@pytest.fixture
+def makeResult(module, tmp_path):
+    """The result of a run of the fake backend, without starting its process."""
+    from slicerhost import fakebackend
+
+    def make(volumeNode, segmentationNode=None, *arguments):
+        from InfNetSegmentationLib.ResultImport import importResult
+        from InfNetSegmentationLib.Scene import writeVolume
+
+        ctPath, labelsPath, studyFolder = tmp_path / "ct.nrrd", tmp_path / "findings.nrrd", tmp_path / "study"
+        shutil.rmtree(studyFolder, ignore_errors=True)
+        writeVolume(volumeNode, ctPath)
+        options = ["success", "segment", ctPath, "-o", labelsPath, "--study", studyFolder, *arguments]
+        payload = fakebackend.segmented(fakebackend.parse([str(option) for option in options]))
+        return importResult(payload, labelsPath, studyFolder, volumeNode, segmentationNode)
+
+    return make

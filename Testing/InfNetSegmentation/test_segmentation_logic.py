@@ -73,7 +73,7 @@ def test_segments_carry_name_colour_and_terminology(addCT, process):
     logic = slicer.modules.terminologies.logic()
     expected = {
         "GroundGlassOpacity": ("Ground-glass opacity", "DCM", "112120", "Ground glass opacity"),
-        "Consolidation": ("Consolidation", "99INFNET", "consolidation", "Consolidation"),
+        "Consolidation": ("Consolidation", "SCT", "9656002", "Consolidation"),
     }
     assert [segmentation.GetNthSegmentID(i) for i in range(2)] == list(expected)
     colors = set()
@@ -111,10 +111,24 @@ def test_result_lies_in_the_study_of_the_ct(addCT, process):
 def test_table_holds_the_volumes(addCT, process):
     tableNode = process(addCT()).tableNode
     columns = {tableNode.GetColumnName(i): i for i in range(tableNode.GetNumberOfColumns())}
-    assert [tableNode.GetCellText(row, columns["Case"]) for row in range(3)] == ["CT"] * 3
-    assert [tableNode.GetCellText(row, columns["Region"]) for row in range(3)] == ["right lung", "left lung", "total"]
-    assert float(tableNode.GetCellText(2, columns["Consolidation (mL)"])) == 50.0
-    assert float(tableNode.GetCellText(0, columns["Infection (%)"])) == 10.0
+    assert [tableNode.GetCellText(row, columns["Case"]) for row in range(9)] == ["CT"] * 9
+    regions = [tableNode.GetCellText(row, columns["Region"]) for row in range(9)]
+    assert regions == [
+        "right upper lobe",
+        "right middle lobe",
+        "right lower lobe",
+        "left upper lobe",
+        "left lower lobe",
+        "outside every lobe",
+        "right lung",
+        "left lung",
+        "total",
+    ]
+    assert float(tableNode.GetCellText(8, columns["Consolidation (mL)"])) == 50.0
+    assert float(tableNode.GetCellText(6, columns["Infection (%)"])) == 10.0
+    assert float(tableNode.GetCellText(0, columns["CT severity score"])) == 2.0
+    assert float(tableNode.GetCellText(1, columns["Well aerated (%)"])) == 70.0
+    assert tableNode.GetCellText(8, columns["CT severity score"]) == "nan"
 
 
 def test_running_again_updates_instead_of_piling_up(addCT, process, labelsOf, fakeLabels):

@@ -2,6 +2,7 @@
 
 import logging
 import subprocess
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,13 +10,14 @@ import slicer
 
 
 @pytest.fixture
-def openPanel(host, module, fakeBackend):
+def openPanel(host, module, fakeBackend, monkeypatch):
     """Opens the module's panel; runs follow a scenario of the fake backend."""
     opened = []
 
     def openWith(scenario):
+        logicClass = partial(module.InfNetSegmentationLogic, fakeBackend(scenario))
+        monkeypatch.setattr(module.InfNetSegmentationWidget, "logicClass", logicClass)
         widget = host.openModule(module)
-        widget.logic = module.InfNetSegmentationLogic(fakeBackend(scenario))
         opened.append(widget)
         return widget
 
@@ -83,14 +85,25 @@ def test_apply_leads_to_segments_table_and_log(openPanel, addCT, host, labelsOf,
     host.waitUntil(lambda: not panel.logic.running)
     assert panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled
     assert not panel.ui.progressBar.visible and panel.ui.inputsSection.enabled
-    (segmentationNode,) = segmentations()
+    segmentationNode = slicer.util.getNode("CT infection")
     assert panel.ui.outputSegmentationSelector.currentNode() is segmentationNode
     np.testing.assert_array_equal(labelsOf(segmentationNode, volumeNode), fakeLabels(volumeNode))
     assert panel.ui.resultsSection.visible
     assert panel.ui.resultsSection.text == "Results of CT"
     assert panel.ui.warningsLabel.visible and panel.ui.warningsLabel.text == "thick slices"
-    assert panel.ui.resultTable.item(2, 2).text() == "50.0 mL\n2.5 %"
-    assert panel.ui.resultTable.horizontalHeaderItem(2).text() == "Total"
+    table = panel.ui.resultTable
+    assert (table.rowCount, table.columnCount) == (9, 5)
+    assert [table.verticalHeaderItem(row).text() for row in (0, 8)] == ["Right upper lobe", "Total"]
+    assert [table.item(0, column).text() for column in range(5)] == [
+        "2000",
+        "150.0\n7.5 %",
+        "50.0\n2.5 %",
+        "200.0\n10.0 %",
+        "2",
+    ]
+    assert table.item(8, 4).text() == ""
+    summary = panel.ui.summaryLabel.text
+    assert "CT severity score 10 of 25" in summary and "Lobes: atlas" in summary and "approximate" in summary
     assert panel.ui.logText.plainText.splitlines() == ["Warning: thick slices", "a line that is not JSON"]
 
 
@@ -106,21 +119,18 @@ def test_results_of_another_ct_are_not_shown(openPanel, addCT, host):
 
 
 def test_a_result_that_cannot_be_imported_leaves_the_panel_usable(openPanel, addCT, host, monkeypatch):
-    import InfNetSegmentationLib.SegmentationRun as segmentationRun
+    import InfNetSegmentationLib.SegmentationResult as segmentationResult
 
     addCT()
     panel = openPanel("success")
-    monkeypatch.setattr(segmentationRun, "fillTableNode", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(segmentationResult, "fillTableNode", lambda *arguments: 1 / 0)
     numberOfNodes = slicer.mrmlScene.GetNumberOfNodes()
     panel.ui.applyButton.click()
     host.waitUntil(lambda: not panel.logic.running)
     assert "could not be imported: ZeroDivisionError" in panel.ui.logText.plainText
     assert panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled and panel.ui.inputsSection.enabled
     assert slicer.mrmlScene.GetNumberOfNodes() == numberOfNodes
-    monkeypatch.undo()
-    panel.ui.applyButton.click()
-    host.waitUntil(lambda: not panel.logic.running)
-    assert len(segmentations()) == 1
+    assert "could not be imported: ZeroDivisionError" in panel.ui.errorLabel.text and panel.ui.errorLabel.text
 
 
 def test_settings_reach_the_backend_and_the_scene(openPanel, addCT, host):
@@ -129,27 +139,37 @@ def test_settings_reach_the_backend_and_the_scene(openPanel, addCT, host):
     addCT()
     panel = openPanel("success")
     panel.ui.thresholdSlider.value = 0.35
-    panel.ui.deviceSelector.currentIndex = 1
+    panel.ui.minimumLesionSlider.value = 0.01
+    panel.ui.deviceSelector.currentIndex = panel.ui.deviceSelector.count - 1
+    panel.ui.lobeSourceSelector.currentIndex = 4
+    assert panel.logic.getParameterNode().lobeSource == "zones"
     assert panel.logic.getParameterNode().threshold == pytest.approx(0.35)
     assert panel.logic.getParameterNode().device == "cpu"
     panel.ui.applyButton.click()
     host.waitUntil(lambda: not panel.logic.running)
-    assert provenance(segmentations()[0])["threshold"] == pytest.approx(0.35)
+    told = provenance(slicer.util.getNode("CT infection"))
+    assert (told["threshold"], told["lobes"]) == (pytest.approx(0.35), "zones")
+    assert told["minimum_lesion_ml"] == pytest.approx(0.01)
 
 
 def test_settings_come_back_with_the_scene(openPanel, addCT, host, tmp_path):
     addCT()
     panel = openPanel("success")
+    default = panel.ui.thresholdSlider.value
     panel.ui.thresholdSlider.value = 0.65
-    panel.ui.deviceSelector.currentIndex = 2
+    panel.logic.getParameterNode().device = "cuda:7"  # a card of another computer
+    panel.ui.lobeSourceSelector.currentIndex = 5
+    assert panel.ui.deviceSelector.currentText == "cuda:7"
     path = tmp_path / "scene.mrb"
     assert slicer.util.saveScene(str(path), {})
     host.clearScene()
-    assert (panel.ui.thresholdSlider.value, panel.ui.deviceSelector.currentText) == (0.5, "auto")
+    assert (panel.ui.thresholdSlider.value, panel.ui.deviceSelector.currentText) == (default, "Automatic")
+    assert panel.ui.lobeSourceSelector.currentIndex == 0
     assert panel.ui.inputVolumeSelector.currentNode() is None
     slicer.util.loadScene(str(path), {})
     assert panel.ui.thresholdSlider.value == pytest.approx(0.65)
-    assert panel.ui.deviceSelector.currentText == panel.logic.getParameterNode().device == "cuda"
+    assert panel.ui.deviceSelector.currentText == panel.logic.getParameterNode().device == "cuda:7"
+    assert panel.ui.lobeSourceSelector.currentIndex == 5
     assert panel.ui.inputVolumeSelector.currentNode().GetName() == "CT"
 
 
@@ -166,6 +186,8 @@ def test_a_failed_run_tells_its_true_cause(openPanel, addCT, host, caplog, scena
     assert cause in caplog.text  # slicer.util.errorDisplay
     assert cause in panel.ui.logText.plainText
     assert not panel.ui.logSection.collapsed
+    assert cause in panel.ui.errorLabel.text
+    assert len(panel.ui.errorLabel.text.split("\n\n")) == 2, "the cause, and the remedy"
     assert panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled
     assert not segmentations()
 
@@ -176,7 +198,7 @@ def test_cancel_ends_the_run_and_leaves_the_scene_alone(openPanel, addCT, host, 
     panel.ui.applyButton.click()
     host.waitUntil(lambda: panel.ui.progressBar.maximum == 100)
     assert panel.ui.progressBar.value == 1
-    assert panel.ui.stageLabel.text == "Infection"
+    assert panel.ui.stageLabel.text == "Finding the infection"
     panel.ui.applyButton.click()
     assert not panel.ui.applyButton.enabled, "a second click must not start another run"
     host.waitUntil(lambda: not panel.logic.running)
@@ -205,7 +227,7 @@ def test_the_output_is_deleted_during_the_run(openPanel, addCT, host, labelsOf, 
     panel.ui.applyButton.click()
     slicer.mrmlScene.RemoveNode(segmentationNode)
     host.waitUntil(lambda: not panel.logic.running)
-    (newSegmentationNode,) = segmentations()
+    newSegmentationNode = slicer.util.getNode("CT infection")
     np.testing.assert_array_equal(labelsOf(newSegmentationNode, volumeNode), fakeLabels(volumeNode))
 
 
@@ -222,10 +244,11 @@ def test_the_scene_is_closed_during_the_run(openPanel, addCT, host):
     assert panel.ui.applyButton.enabled and panel.ui.applyButton.text == "Apply"
 
 
-def test_closing_the_panel_ends_the_run(host, module, fakeBackend, addCT):
+def test_closing_the_panel_ends_the_run(host, module, fakeBackend, addCT, monkeypatch):
     addCT()
+    logicClass = partial(module.InfNetSegmentationLogic, fakeBackend("ignore-stop"))
+    monkeypatch.setattr(module.InfNetSegmentationWidget, "logicClass", logicClass)
     panel = host.openModule(module)
-    panel.logic = module.InfNetSegmentationLogic(fakeBackend("ignore-stop"))
     panel.ui.applyButton.click()
     host.waitUntil(lambda: panel.ui.logText.plainText)
     logic = panel.logic

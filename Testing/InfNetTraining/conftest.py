@@ -1,26 +1,18 @@
 """What the tests of InfNetTraining share."""
 
-import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
+from toyslices import make_slices
 
 REPOSITORY = Path(__file__).parents[2]
 MODULE = REPOSITORY / "InfNetTraining/InfNetTraining.py"
 
 
-def _makeSlices():
-    """The toy slices of the backend's tests, whose conftest is not imported here."""
-    spec = importlib.util.spec_from_file_location("backendfixtures", REPOSITORY / "Testing/infnet/conftest.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_slices
-
-
 @pytest.fixture
 def makeSlices():
-    return _makeSlices()
+    return make_slices
 
 
 @pytest.fixture

@@ -645,7 +645,7 @@ def test_without_the_package_the_remedy_is_told(study, tmp_path, capsys, monkeyp
     monkeypatch.setitem(sys.modules, "highdicom", None)
     assert command(folder / "case", "--series", folder / "series", "-o", tmp_path) == 8
     error = last_event(capsys)
-    assert error["code"] == "missing-package" and "pip install 'infnet[dicom]'" in error["message"]
+    assert error["code"] == "missing-package" and "pip install highdicom pydicom" in error["message"]
 
 
 def test_it_is_quiet_about_what_other_people_s_files_have(tmp_path):

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import tinynetwork
 import torch
-from conftest import make_slices
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from infnet.cli import main
@@ -28,6 +27,7 @@ from infnet.training.recipe import Recipe
 from infnet.training.semi_recipe import SEMI_RECIPES, SemiRecipe
 from infnet.training.semi_supervised import SemiSupervision
 from PIL import Image
+from toyslices import make_slices
 
 SEMI = SemiRecipe(k=2, round_epochs=2, pre_training_epochs=3)
 

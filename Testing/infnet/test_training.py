@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import tinynetwork
 import torch
-from conftest import make_slices
 from infnet.cli import main
 from infnet.data.labelled_slices import LabelledSlice, read_labelled_slices
 from infnet.data.slice_dataset import SeededSampler, SliceDataset
@@ -38,6 +37,7 @@ from infnet.training.recipe import Recipe, preset
 from infnet.weights.store import save_model
 from PIL import Image
 from safetensors.torch import load_file
+from toyslices import make_slices
 
 SMALL = {"size": 64, "batch_size": 3, "learning_rate": 1e-2}
 TINY = ["--network", "tiny", "--size", "64", "--learning-rate", "0.01", "--device", "cpu"]

@@ -84,6 +84,12 @@ class Application(Signals):
     def processEvents(self):
         self._qApplication.processEvents()
 
+    def setOverrideCursor(self, cursor):
+        self._qApplication.setOverrideCursor(cursor)
+
+    def restoreOverrideCursor(self):
+        self._qApplication.restoreOverrideCursor()
+
     def pauseRender(self):
         pass
 

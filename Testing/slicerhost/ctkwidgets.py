@@ -19,12 +19,18 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
     def __init__(self, parent=None):
         super().__init__(parent)
+        self._folded = []
         self.setContentsMargins(0, _HEADER_HEIGHT, 0, 0)
 
     def _fold(self):
-        for child in self.children():
-            if isinstance(child, QtWidgets.QWidget):
-                child.setVisible(not self.collapsed)
+        """As in CTK, a child that the module has hidden stays hidden when the button is opened."""
+        children = [child for child in self.children() if isinstance(child, QtWidgets.QWidget)]
+        if self.collapsed:
+            self._folded += [child for child in children if not child.isHidden()]
+        for child in self._folded:
+            child.setVisible(not self.collapsed)
+        if not self.collapsed:
+            self._folded = []
         self.setMaximumHeight(_HEADER_HEIGHT if self.collapsed else _ANY_HEIGHT)
         self.updateGeometry()
 
@@ -84,6 +90,7 @@ class ctkSliderWidget(QtWidgets.QWidget):
     minimum = Property(float, lambda self: self._box.minimum, lambda self, value: self._setRange(value, self.maximum))
     maximum = Property(float, lambda self: self._box.maximum, lambda self, value: self._setRange(self.minimum, value))
     singleStep = Property(float, lambda self: self._box.singleStep, lambda self, step: self._box.setSingleStep(step))
+    suffix = Property(str, lambda self: self._box.suffix, lambda self, text: self._box.setSuffix(text))
     decimals = Property(int, lambda self: self._box.decimals, lambda self, digits: self._box.setDecimals(digits))
 
 

@@ -68,7 +68,7 @@ def run(ctPath, outputFolder):
 
         files.append(outputFolder / f"{case}.png")
         savePicture(volumeNode, result, files[-1])
-    printTable(console, result.table)
+    printTable(console, result)
     if problem:
         console.print(problem)
     console.print("Written:")
@@ -130,17 +130,25 @@ def save(result, folder, case):
     return files
 
 
-def printTable(console, rows):
-    table = Table("Region", title="Infection", title_justify="left")
-    for title in ("Lung", "Ground-glass opacity", "Consolidation", "Infection"):
+def printTable(console, result):
+    source = f"lobes: {result.lobeSource}" + (", approximate" if result.provenance.get("lobes_approximate") else "")
+    score = "" if result.severity is None else f"; CT severity score {result.severity} of 25"
+    table = Table(title=f"Infection ({source}{score})", title_justify="left")
+    table.add_column("Region", no_wrap=True)
+    for title in ("Volume", "Ground-glass opacity", "Consolidation", "Infection", "Score"):
         table.add_column(title, justify="right")
-    for row in rows:
+    for row in result.table:
         findings = (
-            f"{row[key + '_ml']:.1f} mL  {row[key + '_percent']:4.1f} %"
+            f"{row[key + '_ml']:.1f} mL  {percent(row[key + '_percent'])}"
             for key in ("ggo", "consolidation", "infection")
         )
-        table.add_row(row["region"], f"{row['volume_ml']:.0f} mL", *findings)
+        score = "" if row["severity"] is None else str(row["severity"])
+        table.add_row(row["region"], f"{row['volume_ml']:.0f} mL", *findings, score)
     console.print(table)
+
+
+def percent(value):
+    return f"{'–':>6}" if value is None else f"{value:4.1f} %"  # noqa: RUF001
 
 
 if __name__ == "__main__":

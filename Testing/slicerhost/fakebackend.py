@@ -1,8 +1,10 @@
 """A fake backend for tests: a real process that speaks the JSON protocol and follows a scenario, with no network.
 
-    python fakebackend.py SCENARIO (segment CT | train DATA) -o OUT … --progress json --stop-file F
+    python fakebackend.py SCENARIO (segment CT | train DATA | report STUDY | dicom STUDY | convert-checkpoint FILE)
+        -o OUT … --progress json --stop-file F
 
-"success" calls voxels from 100 HU ground-glass opacity and from 200 HU consolidation.
+"success" calls voxels from 100 HU ground-glass opacity and from 200 HU consolidation. The right lung is the first
+half of the rows, its lobes are thirds of the columns; the left lung is the other half, its lobes are halves.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 
@@ -26,29 +29,120 @@ def succeed(options):
     print("a line that is not JSON", flush=True)
     for done in range(3):
         send("progress", stage="infection", done=done + 1, total=3)
-    if options.command == "train":
-        Path(options.output).mkdir(parents=True)
-        send("result", output=options.output)
-        return
+    COMMANDS[options.command](options)
+
+
+def train(options):
+    Path(options.output).mkdir(parents=True)
+    send("result", output=options.output)
+
+
+def segment(options):
+    send("result", **segmented(options))
+
+
+def segmented(options):
+    """Write the images of a run, and return what its result tells."""
     ct = sitk.ReadImage(options.input)
     labels = sitk.Cast(ct >= 100, sitk.sitkUInt8) + sitk.Cast(ct >= 200, sitk.sitkUInt8)
     if options.scenario != "no-label-image":
         sitk.WriteImage(labels, options.output)
-    row = {"volume_ml": 2000.0, "ggo_ml": 150.0, "consolidation_ml": 50.0, "infection_ml": 200.0}
-    row |= {"ggo_percent": 7.5, "consolidation_percent": 2.5, "infection_percent": 10.0}
-    send(
-        "result",
-        output=options.output,
-        table=[{"region": region, **row} for region in ("right lung", "left lung", "total")],
-        provenance={
+    lobes = "existing" if options.lobes else {"auto": "atlas"}.get(options.lobe_source, options.lobe_source)
+    if options.study:
+        writeStudy(ct, options, lobes)
+    return {
+        "output": str(options.output),
+        "table": rows(lobes),
+        "severity": 10 if lobes in ("existing", "atlas") else None,
+        "provenance": {
             "model": "fake",
             "ct": Path(options.input).name,
-            "threshold": options.threshold,
+            "threshold": options.threshold or THRESHOLD,
+            "lungs": Path(options.lungs).name if options.lungs else "threshold and morphology",
+            "lobes": lobes,
+            "lobes_approximate": lobes in ("atlas", "zones"),
+            "models": [options.model, options.labels_model],
             "note": "a | b: c ^ d ~ e \\ „ü“",
         },
-        warnings=["thick slices"],
-        seconds={"network": 0.0},
+        "warnings": ["thick slices"],
+        "seconds": {"network": 0.0},
+    }
+
+
+def writeStudy(ct, options, lobes):
+    """Lungs, lobes and a probability that reaches the threshold at 100 HU."""
+    options.study.mkdir(parents=True)
+    hu = sitk.GetArrayFromImage(ct)
+    _z, y, x = np.indices(hu.shape)
+    right = y < hu.shape[1] // 2
+    lungs = np.where(right, 1, 2)
+    parts = np.where(right, 1 + 3 * x // hu.shape[2], 4 + 2 * x // hu.shape[2])
+    if lobes == "zones":
+        parts = np.where(right, 1, 4) + 3 * x // hu.shape[2]
+    probability = np.clip((options.threshold or THRESHOLD) + (hu - 100) / 400, 0, 1)
+    images = {"lungs": lungs.astype(np.uint8), "infection": probability.astype(np.float32)}
+    if lobes != "none":
+        images["lobes"] = parts.astype(np.uint8)
+    for name, values in images.items():
+        image = sitk.GetImageFromArray(values)
+        image.CopyInformation(ct)
+        sitk.WriteImage(image, options.study / f"{name}.nrrd")
+    copied = {"lungs": options.lungs, "lobes": options.lobes}
+    for name, path in copied.items():
+        if path:
+            sitk.WriteImage(sitk.Cast(sitk.ReadImage(path), sitk.sitkUInt8), options.study / f"{name}.nrrd")
+
+
+def rows(lobes):
+    row = {"volume_ml": 2000.0, "ggo_ml": 150.0, "consolidation_ml": 50.0, "infection_ml": 200.0}
+    row |= {"ggo_percent": 7.5, "consolidation_percent": 2.5, "infection_percent": 10.0, "severity": None}
+    row |= {"volume_mean_hu": -700.0, "ggo_mean_hu": -400.0, "consolidation_mean_hu": 20.0, "infection_mean_hu": -300.0}
+    for name, percent in (
+        ("hyperinflated", 5.0),
+        ("well_aerated", 70.0),
+        ("poorly_aerated", 15.0),
+        ("non_aerated", 10.0),
+    ):
+        row |= {f"{name}_ml": 20 * percent, f"{name}_percent": percent}
+    parts = [(part, 2) for part in LOBES]
+    if lobes == "zones":
+        parts = [
+            (f"{side} {height} zone", None) for side in ("right", "left") for height in ("upper", "middle", "lower")
+        ]
+    if lobes == "none":
+        parts = []
+    elif parts:
+        parts.append(("outside every lobe", None))
+    parts += [(region, None) for region in ("right lung", "left lung", "total")]
+    return [{**row, "region": region, "severity": severity} for region, severity in parts]
+
+
+def report(options):
+    """A report that says what the study holds."""
+    study = json.loads((Path(options.input) / "result.json").read_text(encoding="utf-8"))
+    files = sorted(path.name for path in Path(options.input).iterdir())
+    text = json.dumps(
+        {"case": study["case"], "table": study["table"], "files": files, "ct": Path(options.ct).is_file()}
     )
+    Path(options.output).write_text(text, encoding="utf-8")
+    send("result", output=options.output, case=study["case"], warnings=[])
+
+
+def exportDicom(options):
+    """Names of the slices that it was given."""
+    Path(options.output).mkdir(parents=True, exist_ok=True)
+    names = sorted(path.name for path in Path(options.series).iterdir())
+    (Path(options.output) / "findings.dcm").write_text("\n".join(names), encoding="utf-8")
+    send("result", output=options.output, objects={"findings": "findings.dcm"}, warnings=[])
+
+
+def convertCheckpoint(options):
+    folder, name = Path(options.output), Path(options.input).stem
+    folder.mkdir(parents=True, exist_ok=True)
+    card = {"name": name, "task": "infection", "summary": "Imported.", "network": {}, "input_size": 352}
+    card |= {"licence": "of the original", "threshold": 0.35, "sha256": ""}
+    (folder / f"{name}.json").write_text(json.dumps(card), encoding="utf-8")
+    send("result", output=str(folder / f"{name}.json"), network={})
 
 
 def fail(options):
@@ -89,6 +183,15 @@ def ignoreStop(options):
     time.sleep(600)
 
 
+THRESHOLD = 0.5
+LOBES = ("right upper lobe", "right middle lobe", "right lower lobe", "left upper lobe", "left lower lobe")
+COMMANDS = {
+    "segment": segment,
+    "train": train,
+    "report": report,
+    "dicom": exportDicom,
+    "convert-checkpoint": convertCheckpoint,
+}
 SCENARIOS = {
     "success": succeed,
     "no-label-image": succeed,
@@ -101,16 +204,24 @@ SCENARIOS = {
     "ignore-stop": ignoreStop,
 }
 
-if __name__ == "__main__":
+
+def parse(arguments):
     parser = argparse.ArgumentParser()
     parser.add_argument("scenario", choices=SCENARIOS)
-    parser.add_argument("command", choices=["segment", "train"])
+    parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("input")
     parser.add_argument("-o", "--output", required=True)
     parser.add_argument("--threshold", type=float)
-    parser.add_argument("--device")
+    parser.add_argument("--lobe-source", default="auto")
+    parser.add_argument("--study", type=Path)
+    for option in ("--lungs", "--lobes", "--model", "--labels-model", "--device", "--ct", "--series"):
+        parser.add_argument(option)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--progress", choices=["json"], required=True)
-    parser.add_argument("--stop-file", type=Path, required=True)
-    arguments = parser.parse_args()
-    SCENARIOS[arguments.scenario](arguments)
+    parser.add_argument("--progress", choices=["json"])
+    parser.add_argument("--stop-file", type=Path)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    options = parse(sys.argv[1:])
+    SCENARIOS[options.scenario](options)

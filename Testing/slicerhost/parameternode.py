@@ -116,6 +116,12 @@ class _Connector:
                 widget.minimum = getattr(validator, "minimum", widget.minimum)
                 widget.maximum = getattr(validator, "maximum", widget.maximum)
             self._useProperty("value", widget.valueChanged)
+        elif parameter.type is float and type(widget) is qt.QDoubleSpinBox:
+            if limits is not None:
+                widget.minimum, widget.maximum = limits.minimum, limits.maximum
+            self._useProperty("value", widget.valueChanged)
+        elif parameter.type is bool and type(widget) is qt.QCheckBox:
+            self._useProperty("checked", widget.toggled)
         elif parameter.type is str and type(widget) is qt.QComboBox:
             choices = next(v.choices for v in parameter.validators if isinstance(v, Choice))
             widget.clear()
@@ -205,8 +211,9 @@ def parameterNodeWrapper(declaration):
         name: _Parameter(name, annotation, getattr(declaration, name, None)) for name, annotation in annotations.items()
     }
     members = {name: _makeProperty(parameter) for name, parameter in parameters.items()}
+    methods = {name: value for name, value in vars(declaration).items() if callable(value)}
     documentation = {"__doc__": declaration.__doc__, "__module__": declaration.__module__}
-    return type(declaration.__name__, (_Wrapper,), {"allParameters": parameters, **members, **documentation})
+    return type(declaration.__name__, (_Wrapper,), {"allParameters": parameters, **methods, **members, **documentation})
 
 
 def _makeProperty(parameter):

@@ -4,6 +4,7 @@ PythonQt differs from PySide6 in ways that matter to module code:
 
 - A Qt property is an attribute: ``button.enabled = True``, ``edit.text``; calling the getter fails.
 - ``widget.connect("clicked(bool)", slot)`` connects by signature, beside ``widget.clicked.connect(slot)``.
+- ``QFileDialog.getSaveFileName`` and ``getOpenFileName`` return a path, without the filter.
 - ``objectName`` is also ``name``, ``exec`` is ``exec_``, and there is no ``Signal``, ``Slot`` or ``Property``.
 
 The classes of PySide6 are changed in place, so code that only works under PySide6 fails under the host.
@@ -42,6 +43,8 @@ def start(settingsFolder):
     _connectBySignature()
     for qtClass in (QtWidgets.QDialog, QtWidgets.QMenu, QtWidgets.QApplication, QtCore.QEventLoop):
         qtClass.exec_ = qtClass.exec
+    for name in ("getSaveFileName", "getOpenFileName"):
+        setattr(QtWidgets.QFileDialog, name, _withoutFilter(getattr(QtWidgets.QFileDialog, name)))
     from slicerhost import ctkwidgets, mrmlwidgets
 
     sys.modules["ctk"] = ctkwidgets
@@ -49,6 +52,11 @@ def start(settingsFolder):
     for widgetClass in mrmlwidgets.WIDGETS:
         setattr(slicer, widgetClass.__name__, widgetClass)
     return application
+
+
+def _withoutFilter(getFileName):
+    """PythonQt's file dialogs return the path; PySide6's return it with the filter that was chosen."""
+    return staticmethod(lambda *arguments: getFileName(*arguments)[0])
 
 
 def _makeApplication():

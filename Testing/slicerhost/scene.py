@@ -12,6 +12,7 @@ _MODULE_LOGICS = {
     "Terminologies": "vtkSlicerTerminologiesModuleLogic",
     "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
     "Segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "Plots": "vtkSlicerPlotsLogic",
     "Tables": "vtkSlicerTablesLogic",
     "Transforms": "vtkSlicerTransformLogic",
     "Models": "vtkSlicerModelsLogic",

@@ -12,6 +12,7 @@ import SimpleITK as sitk
 import slicer
 
 from slicerhost import demo, sampledata
+from slicerhost.fakebackend import LOBES
 from slicerhost.views import renderingProblem
 
 
@@ -62,8 +63,10 @@ def test_demo_writes_segmentation_table_and_picture(runDemo, chestPath, host, tm
     with (folder / "chest.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["Case"], row["Region"]) for row in rows] == [
-        ("chest", region) for region in ("right lung", "left lung", "total")
+        ("chest", region) for region in (*LOBES, "outside every lobe", "right lung", "left lung", "total")
     ]
+    assert "lobes: atlas, approximate; CT severity score 10 of 25" in " ".join(printed.split())
+    assert all(lobe in printed for lobe in LOBES)
     assert printed.splitlines()[-1] == "For research; not for clinical decisions."
     host.clearScene()
     ct = slicer.util.loadVolume(str(chestPath), {})

@@ -33,7 +33,7 @@ def lungmask_lobes(ct: sitk.Image) -> sitk.Image:
         from lungmask import LMInferer
     except ImportError as error:
         raise MissingPackageError(
-            "lungmask is not installed: pip install 'infnet[lobes]', or use the lobe atlas (--source atlas)."
+            "lungmask is not installed: pip install lungmask, or use the lobe atlas (--source atlas)."
         ) from error
     try:
         inferer = LMInferer(modelname=_MODEL, fillmodel=_FILL_MODEL, tqdm_disable=True)

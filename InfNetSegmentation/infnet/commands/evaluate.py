@@ -81,7 +81,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         from infnet.evaluation.reliability_plot import draw
     except ImportError as error:
         raise MissingPackageError(
-            "Evaluation needs pysodmetrics and matplotlib: pip install 'infnet[evaluate]'."
+            "Evaluation needs pysodmetrics and matplotlib: pip install pysodmetrics matplotlib."
         ) from error
     from infnet.evaluation.evaluation import evaluate
     from infnet.evaluation.statistics import compare

@@ -9,5 +9,5 @@ def require_highdicom() -> None:
         import highdicom  # noqa: F401
     except ImportError as error:
         raise MissingPackageError(
-            "DICOM segmentations and reports need the package highdicom: pip install 'infnet[dicom]'"
+            "DICOM segmentations and reports need the package highdicom: pip install highdicom pydicom"
         ) from error

@@ -184,7 +184,7 @@ def _outcomes_of_cluster(
     try:
         from distributed import Client, LocalCluster, wait
     except ImportError as error:
-        raise MissingPackageError("Several workers need Dask: pip install 'infnet[cluster]'.") from error
+        raise MissingPackageError("Several workers need Dask: pip install distributed.") from error
     try:
         cluster = scheduler or LocalCluster(  # type: ignore[no-untyped-call]
             n_workers=workers,

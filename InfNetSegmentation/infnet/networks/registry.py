@@ -150,5 +150,5 @@ def build_network(name: str, options: Mapping[str, Any]) -> nn.Module:
         raise ValueError(error.args[0]) from error
     except ModuleNotFoundError as error:
         raise InvalidModelError(
-            f"Network {name} needs the package {error.name}: pip install 'infnet[baselines]'."
+            f"Network {name} needs the package {error.name}: pip install monai segmentation-models-pytorch."
         ) from error

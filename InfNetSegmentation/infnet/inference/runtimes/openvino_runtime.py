@@ -1,4 +1,4 @@
-"""OpenVINO as a runtime for Intel and AMD CPUs. An optional package: ``pip install 'infnet[openvino]'``."""
+"""OpenVINO as a runtime for Intel and AMD CPUs. An optional package: ``pip install openvino``."""
 
 import warnings
 
@@ -18,7 +18,7 @@ class OpenVINORuntime:
             import openvino
         except ImportError as error:
             raise MissingPackageError(
-                "The runtime openvino needs the package openvino: pip install 'infnet[openvino]', or use another."
+                "The runtime openvino needs the package openvino: pip install openvino, or use another."
             ) from error
         present = _Present(module)
         with warnings.catch_warnings(), torch.inference_mode():

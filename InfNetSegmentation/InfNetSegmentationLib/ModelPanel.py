@@ -1,0 +1,93 @@
+import slicer
+from slicer.i18n import tr as _
+
+from InfNetSegmentationLib.ChoiceBox import ChoiceBox
+from InfNetSegmentationLib.Devices import deviceChoices
+from InfNetSegmentationLib.ModelFile import installModel
+from InfNetSegmentationLib.Models import modelChoices
+
+
+def lobeSources():
+    """Value and title of each source of computed lobes."""
+    return [
+        ("auto", _("Automatic: the best that is installed")),
+        ("atlas", _("Atlas (approximate)")),
+        ("lungmask", _("lungmask (network)")),
+        ("totalsegmentator", _("TotalSegmentator (network)")),
+        ("zones", _("Thirds of the lungs' height (zones)")),
+        ("none", _("None: lungs only")),
+    ]
+
+
+class ModelPanel:
+    """The part of the panel whose choices are found out when it is opened: models, sources of lobes, devices."""
+
+    def __init__(self, ui, importCheckpoint):
+        """``importCheckpoint(path)`` - starts the run that makes a model of a checkpoint."""
+        self._ui = ui
+        self._importCheckpoint = importCheckpoint
+        self._parameterNode = None
+        self._lobeSource = ChoiceBox(ui.lobeSourceSelector, lambda value: self._set("lobeSource", value))
+        self._lobeSource.setChoices(lobeSources())
+        self._device = ChoiceBox(ui.deviceSelector, lambda value: self._set("device", value))
+        self._infection = ChoiceBox(ui.modelSelector, self._onInfectionModel)
+        self._findings = ChoiceBox(ui.findingsModelSelector, lambda value: self._set("findingsModel", value))
+        ui.importWeightsButton.connect("clicked(bool)", self._onImportWeights)
+
+    def refresh(self):
+        """Look for models and devices again."""
+        self._choices = modelChoices("infection")
+        for box, choices in ((self._infection, self._choices), (self._findings, modelChoices("findings"))):
+            box.setChoices([(choice.value, choice.title) for choice in choices], [c.description for c in choices])
+        self._device.setChoices(deviceChoices())
+
+    def show(self, parameterNode):
+        """Show the scene's parameters; None while the scene is closed."""
+        self._parameterNode = parameterNode
+        if parameterNode is None:
+            return
+        self._lobeSource.setValue(parameterNode.lobeSource)
+        self._device.setValue(parameterNode.device)
+        self._infection.setValue(parameterNode.infectionModel)
+        self._findings.setValue(parameterNode.findingsModel)
+        chosen = self._chosen(parameterNode.infectionModel)
+        self._ui.modelDescriptionLabel.text = chosen.description if chosen else ""
+        self._ui.lobeSourceSelector.enabled = parameterNode.regionsSegmentation is None
+
+    def chooseModel(self, cardPath):
+        """List a model that was just imported, and choose it."""
+        self.refresh()
+        if self._chosen(str(cardPath)):
+            self._onInfectionModel(str(cardPath))
+        else:
+            self._set("findingsModel", str(cardPath))
+
+    def _set(self, name, value):
+        if self._parameterNode:
+            setattr(self._parameterNode, name, value)
+
+    def _onInfectionModel(self, value):
+        self._set("infectionModel", value)
+        chosen = self._chosen(value)
+        if chosen:  # each model has a threshold of its own
+            self._set("threshold", min(max(chosen.threshold, 0.05), 0.95))
+
+    def _chosen(self, value):
+        return next((choice for choice in self._choices if choice.value == value), None)
+
+    def _onImportWeights(self, checked=False):
+        import qt
+
+        path = qt.QFileDialog.getOpenFileName(
+            slicer.util.mainWindow(),
+            _("Import weights"),
+            "",
+            _("Weights (*.json *.zip *.pth *.pt)") + ";;" + _("All files (*)"),
+        )
+        if not path:
+            return
+        if not path.lower().endswith((".json", ".zip")):
+            self._importCheckpoint(path)
+            return
+        with slicer.util.tryWithErrorDisplay(_("The weights could not be imported.")):
+            self.chooseModel(installModel(path, replace=True))

@@ -1,0 +1,121 @@
+"""Lungs and lobes: recognised in somebody's segmentation, written for the backend, and brought into the scene."""
+
+import re
+from pathlib import Path
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from InfNetSegmentationLib.Images import imageOnGrid, labelsOf
+
+ZONES_SOURCE = "zones"
+
+
+def recognisedRegions(segmentationNode):
+    """ID of the segment for each lobe and lung that is recognised, by terminology, else by name."""
+    from infnet.anatomy.recognition import recognise
+
+    segmentation = segmentationNode.GetSegmentation()
+    recognised = {}
+    for number in range(segmentation.GetNumberOfSegments()):
+        segment = segmentation.GetNthSegment(number)
+        terminology = vtk.reference("")
+        segment.GetTag(segment.GetTerminologyEntryTagName(), terminology)
+        region = recognise(segment.GetName(), str(terminology))
+        if region is not None:
+            recognised.setdefault(region, segmentation.GetNthSegmentID(number))
+    return recognised
+
+
+def checkRegions(segmentationNode, volumeNode):
+    """Raises ValueError if no lung and no lobe is recognised, or if the node is not under the CT's transform."""
+    if not recognisedRegions(segmentationNode):
+        segmentation = segmentationNode.GetSegmentation()
+        names = [segmentation.GetNthSegment(i).GetName() for i in range(segmentation.GetNumberOfSegments())]
+        raise ValueError(
+            _(
+                "No lung and no lobe is recognised in “{segmentation}” (segments: {names}). Name the segments like "
+                "“left upper lobe” or “right lung”, give them a terminology, or choose “Compute”."
+            ).format(segmentation=segmentationNode.GetName(), names=", ".join(names) or _("none"))
+        )
+    if segmentationNode.GetParentTransformNode() is not volumeNode.GetParentTransformNode():
+        raise ValueError(
+            _("“{segmentation}” is not under the same transform as “{volume}”. Put both under one transform.").format(
+                segmentation=segmentationNode.GetName(), volume=volumeNode.GetName()
+            )
+        )
+
+
+def writeRegions(segmentationNode, volumeNode, folder):
+    """Write the recognised lungs and lobes as label images. Returns the backend's arguments that name the files.
+
+    Lungs are given only where both are there: a mask of one would call the other healthy tissue.
+    """
+    import SimpleITK as sitk
+    from infnet.anatomy.regions import LOBES, LUNGS
+    from infnet.data.segmentations import write_segmentation
+
+    recognised = recognisedRegions(segmentationNode)
+    # The name of a file is the segmentation's name in the provenance.
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", segmentationNode.GetName() or "regions")
+
+    def image(regions):
+        segmentIDs = [recognised.get(region) for region in regions]
+        return imageOnGrid(labelsOf(segmentationNode, segmentIDs, volumeNode), volumeNode)
+
+    arguments = []
+    if all(lung in recognised for lung in LUNGS):
+        path = Path(folder) / f"{name}-lungs.nrrd"
+        sitk.WriteImage(image(LUNGS), str(path))
+        arguments += ["--lungs", str(path)]
+    if any(lobe in recognised for lobe in LOBES):
+        path = Path(folder) / f"{name}-lobes.seg.nrrd"
+        write_segmentation(image(LOBES), path, {}, LOBES)
+        arguments += ["--lobes", str(path)]
+    return arguments
+
+
+def regionsOf(source):
+    """What the labels of the lobes' image are, by where it comes from: the five lobes, six zones, or nothing."""
+    from infnet.anatomy.regions import LOBES, ZONES
+
+    if source == ZONES_SOURCE:
+        return ZONES
+    return () if source in (None, "none") else LOBES
+
+
+def importRegions(segmentationNode, labelmapNodes):
+    """Replace the segments of a segmentation by regions. ``labelmapNodes``: [(label image's node, its regions), …].
+
+    Each segment gets the region's name, colour and terminology. They are outlined in slices, and not shown in 3D.
+    """
+    segmentation = segmentationNode.GetSegmentation()
+    segmentation.RemoveAllSegments()
+    for labelmapNode, regions in labelmapNodes:
+        segmentIDs = vtk.vtkStringArray()
+        for region in regions:
+            segment = slicer.vtkSegment()
+            segment.SetName(region.name.capitalize())
+            segment.SetColor([value / 255 for value in region.colour])
+            segment.SetTag(segment.GetTerminologyEntryTagName(), region.terminology)
+            segmentation.AddSegment(segment, region.segment_id)
+            segmentIDs.InsertNextValue(region.segment_id)
+        imported = slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(
+            labelmapNode, segmentationNode, segmentIDs
+        )
+        if not imported:
+            raise RuntimeError(_("The lungs and lobes could not be imported."))
+
+
+def showRegionsByDefault(segmentationNode, lobes):
+    """Lobes as outlines in slices, hidden until they are asked for; of the lungs, only what has no lobes."""
+    from infnet.anatomy.regions import LUNGS
+
+    display = segmentationNode.GetDisplayNode()
+    display.SetVisibility(False)
+    display.SetVisibility3D(False)
+    display.SetOpacity2DFill(0.15)
+    display.SetOpacity3D(0.25)
+    for lung in LUNGS:
+        display.SetSegmentVisibility(lung.segment_id, not lobes)

@@ -1,0 +1,23 @@
+from slicer.i18n import tr as _
+
+
+def remedy(code):
+    """What a user can do about an error of this code (infnet/errors.py, `BackendError`), or ""."""
+    remedies = {
+        "no-lung": _(
+            "Check that the CT shows the chest and is in Hounsfield units, or choose a segmentation of the lungs."
+        ),
+        "intensity": _("Check that the CT is in Hounsfield units: air is about -1000."),
+        "not-a-volume": _("Choose a CT of several slices."),
+        "device": _("Choose “Automatic” or “Processor (CPU)” as device in the section Advanced."),
+        "out-of-memory": _("Close other programs, or choose “Processor (CPU)” as device in the section Advanced."),
+        "invalid-model": _("Choose another model, or import its weights again."),
+        "unknown-model": _("Choose another model, or import its weights again."),
+        "missing-package": _("Install what the message names, or choose another source of lobes."),
+        "unavailable-weights": _("Choose another source of lobes: the atlas needs no download."),
+        "tool": _("Choose another source of lobes: the atlas needs no other program."),
+        "atlas": _("Choose another source of lobes."),
+        "output": _("Choose another place, and check that there is space left."),
+        "crash": _("The log below has the details; copy it for a message to the developers."),
+    }
+    return remedies.get(code, "")

@@ -1,0 +1,209 @@
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from InfNetSegmentationLib.Chart import showChart
+from InfNetSegmentationLib.FindingsDisplay import FindingsDisplay
+from InfNetSegmentationLib.Lesions import jumpTo, lesionsOf, mostDiseasedPoint
+from InfNetSegmentationLib.ResultTable import asText, fillTableWidget
+
+_MILLISECONDS_BEFORE_LABELLING = 400
+
+
+class ResultsPanel:
+    """The part of the panel that shows a result and works on it.
+
+    logic - the module's logic
+    saveReport(result, path), exportDicom(result, folder) - start these runs of the backend
+    """
+
+    def __init__(self, ui, logic, saveReport, exportDicom):
+        import qt
+
+        self._ui = ui
+        self._logic = logic
+        self._saveReport = saveReport
+        self._exportDicom = exportDicom
+        self._result = None
+        self._updating = False
+        self._forgetLesions()
+        # While the slider moves, nothing is labelled: on a large CT that takes seconds.
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_MILLISECONDS_BEFORE_LABELLING)
+        self._timer.timeout.connect(self._relabel)
+        self._connect()
+
+    def _connect(self):
+        ui = self._ui
+        for index, box in enumerate((ui.showOpacityBox, ui.showConsolidationBox)):
+            box.connect("clicked(bool)", lambda shown, index=index: self._display().showFinding(index, shown))
+        ui.showLobesBox.connect("clicked(bool)", lambda shown: self._display().showRegions(shown))
+        ui.show3DBox.connect("clicked(bool)", self._onShow3D)
+        ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
+        ui.resultThresholdSlider.connect("valueChanged(double)", self._onThreshold)
+        for button, slot in (
+            (ui.undoButton, self._onUndo),
+            (ui.measureButton, self._onMeasure),
+            (ui.mostDiseaseButton, self._onMostDisease),
+            (ui.previousLesionButton, lambda checked=False: self._goToLesion(-1)),
+            (ui.nextLesionButton, lambda checked=False: self._goToLesion(1)),
+            (ui.showChartButton, lambda checked=False: showChart(self._result.chartNode)),
+            (ui.copyTableButton, self._onCopyTable),
+            (ui.saveTableButton, self._onSaveTable),
+            (ui.saveReportButton, self._onSaveReport),
+            (ui.exportDicomButton, self._onExportDicom),
+        ):
+            button.connect("clicked(bool)", slot)
+
+    @property
+    def result(self):
+        return self._result
+
+    def close(self):
+        """Nothing is labelled any more."""
+        self._timer.stop()
+        self._result = None
+
+    def show(self, result):
+        """Show a result, or nothing for None."""
+        self._timer.stop()
+        if result is None or self._result is None or result.segmentationNode is not self._result.segmentationNode:
+            self._forgetLesions()
+        self._result = result
+        self._ui.resultsSection.visible = result is not None
+        if result is None:
+            return
+        ui, display = self._ui, self._display()
+        self._updating = True
+        try:
+            ui.resultsSection.text = _("Results of {}").format(result.volumeNode.GetName())
+            ui.warningsLabel.text = "\n".join(result.warnings)
+            ui.warningsLabel.visible = bool(result.warnings)
+            ui.summaryLabel.text = summary(result)
+            fillTableWidget(ui.resultTable, result.table)
+            ui.showOpacityBox.checked = display.isFindingShown(0)
+            ui.showConsolidationBox.checked = display.isFindingShown(1)
+            ui.showLobesBox.checked = display.areRegionsShown()
+            ui.show3DBox.checked = display.is3DShown()
+            ui.opacitySlider.value = display.opacity()
+            threshold = result.provenance.get("threshold")
+            if threshold is not None:
+                ui.resultThresholdSlider.value = threshold
+            ui.resultThresholdSlider.enabled = result.probabilityNode is not None and result.regionsNode is not None
+            ui.undoButton.enabled = self._logic.canUndo(result.segmentationNode)
+        finally:
+            self._updating = False
+
+    def _display(self):
+        return FindingsDisplay(self._result)
+
+    def _onShow3D(self, shown):
+        with slicer.util.tryWithErrorDisplay(_("The surfaces could not be made."), waitCursor=True):
+            self._display().show3D(shown)
+
+    def _onOpacity(self, opacity):
+        if not self._updating:
+            self._display().setOpacity(opacity)
+
+    def _onThreshold(self, threshold):
+        if not self._updating:
+            self._timer.start()
+
+    def _relabel(self):
+        self._change(
+            lambda result: self._logic.relabel(result, self._ui.resultThresholdSlider.value, result.minimumLesionMl)
+        )
+
+    def _onUndo(self, checked=False):
+        self._change(self._logic.undo)
+
+    def _onMeasure(self, checked=False):
+        self._change(self._logic.measure)
+
+    def _change(self, change):
+        with slicer.util.tryWithErrorDisplay(_("The result could not be changed."), waitCursor=True):
+            result = change(self._result)
+            self._forgetLesions()
+            self.show(result)
+
+    def _onMostDisease(self, checked=False):
+        point = mostDiseasedPoint(self._result)
+        if point is None:
+            self._ui.lesionLabel.text = _("no infection")
+        else:
+            jumpTo(point)
+
+    def _goToLesion(self, step):
+        if self._lesions is None:
+            self._lesions = lesionsOf(self._result)
+        if not self._lesions:
+            self._ui.lesionLabel.text = _("no infection")
+            return
+        count = len(self._lesions)
+        if self._lesion is None:
+            self._lesion = 0 if step > 0 else count - 1
+        else:
+            self._lesion = (self._lesion + step) % count
+        lesion = self._lesions[self._lesion]
+        jumpTo(lesion.center)
+        self._ui.lesionLabel.text = _("{number} of {count}: {ml:.1f} mL").format(
+            number=self._lesion + 1, count=count, ml=lesion.ml
+        )
+
+    def _forgetLesions(self):
+        self._lesions = None
+        self._lesion = None
+        self._ui.lesionLabel.text = ""
+
+    def _onCopyTable(self, checked=False):
+        import qt
+
+        qt.QApplication.clipboard().setText(asText(self._result.table, self._result.volumeNode.GetName()))
+
+    def _onSaveTable(self, checked=False):
+        path = self._askForPath(_("Save table"), ".csv", _("Table (*.csv)"))
+        if path and not slicer.util.saveNode(self._result.tableNode, path):
+            slicer.util.errorDisplay(_("{} could not be written.").format(path))
+
+    def _onSaveReport(self, checked=False):
+        path = self._askForPath(_("Save report"), ".html", _("Page for the browser (*.html)") + ";;" + _("PDF (*.pdf)"))
+        if path:
+            self._saveReport(self._result, path)
+
+    def _onExportDicom(self, checked=False):
+        import qt
+
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder for the DICOM files"))
+        if folder:
+            self._exportDicom(self._result, folder)
+
+    def _askForPath(self, title, ending, fileTypes):
+        """The path that the user chooses, with an ending; "" if none."""
+        import qt
+
+        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in self._result.volumeNode.GetName())
+        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name + ending, fileTypes)
+        return path + ending if path and not Path(path).suffix else path
+
+
+def summary(result):
+    """Score, infected share, and where the lobes come from, in two lines."""
+    total = result.table[-1]
+    share = total["infection_percent"]
+    parts = [] if share is None else [_("{:.1f} % of the lungs infected").format(share)]
+    if result.severity is not None:
+        parts.append(_("CT severity score {} of 25").format(result.severity))
+    sources = {
+        "atlas": _("Lobes: atlas"),
+        "lungmask": _("Lobes: lungmask"),
+        "totalsegmentator": _("Lobes: TotalSegmentator"),
+        "existing": _("Lobes: existing segmentation"),
+        "zones": _("Zones instead of lobes: thirds of the lungs' height"),
+        "none": _("Lobes were not asked for"),
+    }
+    source = sources.get(result.lobeSource, result.lobeSource)
+    if result.provenance.get("lobes_approximate"):
+        source += _(" – approximate")  # noqa: RUF001
+    return "<b>" + " · ".join(parts) + "</b><br>" + source

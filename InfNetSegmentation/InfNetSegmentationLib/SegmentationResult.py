@@ -1,0 +1,79 @@
+import json
+from dataclasses import dataclass
+
+import slicer
+from slicer.i18n import tr as _
+
+from InfNetSegmentationLib.Chart import fillChart
+from InfNetSegmentationLib.ResultTable import fillTableNode
+from InfNetSegmentationLib.Scene import referencedNode
+
+_ATTRIBUTE = "InfNet.Result"
+_VALUES = ("table", "severity", "provenance", "warnings", "seconds")
+VOLUME_ROLE, TABLE_ROLE, CHART_ROLE = "InfNet.Volume", "InfNet.Table", "InfNet.Chart"
+REGIONS_ROLE, PROBABILITY_ROLE = "InfNet.Regions", "InfNet.ProbabilityVolume"
+
+
+@dataclass
+class SegmentationResult:
+    """What a run leaves in the scene, and what was measured.
+
+    volumeNode - the CT
+    segmentationNode - segments "Ground-glass opacity" and "Consolidation"
+    regionsNode - segmentation of the lungs and of the lobes or zones, if there are any
+    probabilityNode - volume of the probability of infection, 0 to 1
+    tableNode, chartNode - the numbers, and the share of each region that is infected
+    table - one dict per region: lobes or zones, "outside every lobe", "right lung", "left lung", "total"; volumes in
+        mL, percentages, mean HU, CT severity scores
+    severity - CT severity score, 0 to 25, or None
+    provenance - models, hashes, threshold, where lungs and lobes come from, device, versions
+    seconds - duration of each stage
+
+    All of it is kept by the scene: `storedResult` gives the result of a segmentation that was loaded with a scene.
+    """
+
+    volumeNode: slicer.vtkMRMLScalarVolumeNode
+    segmentationNode: slicer.vtkMRMLSegmentationNode
+    regionsNode: slicer.vtkMRMLSegmentationNode
+    probabilityNode: slicer.vtkMRMLScalarVolumeNode
+    tableNode: slicer.vtkMRMLTableNode
+    chartNode: slicer.vtkMRMLPlotChartNode
+    table: list
+    severity: int | None
+    provenance: dict
+    warnings: list
+    seconds: dict
+
+    @property
+    def lobeSource(self):
+        """Where the lobes come from: "atlas", "lungmask", "totalsegmentator", "existing", "zones" or "none"."""
+        return self.provenance.get("lobes", "none")
+
+    @property
+    def minimumLesionMl(self):
+        return self.provenance.get("minimum_lesion_ml", 0.0)
+
+
+def storeResult(segmentationNode, volumeNode, values):
+    """Keep a result's values (a dict) with its segmentation; fill its table and its chart. Returns the result."""
+    segmentationNode.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
+    segmentationNode.SetAttribute(_ATTRIBUTE, json.dumps({key: values[key] for key in _VALUES}))
+    tableNode = referencedNode(segmentationNode, TABLE_ROLE, volumeNode, "vtkMRMLTableNode", _("{} infection volumes"))
+    chartNode = referencedNode(
+        segmentationNode, CHART_ROLE, volumeNode, "vtkMRMLPlotChartNode", _("{} infection chart")
+    )
+    fillTableNode(tableNode, values["table"], volumeNode.GetName())
+    fillChart(chartNode, values["table"], volumeNode)
+    return storedResult(segmentationNode)
+
+
+def storedResult(segmentationNode):
+    """The result that a segmentation is part of; None if there is none, or if a part of it was deleted."""
+    text = segmentationNode.GetAttribute(_ATTRIBUTE) if segmentationNode else None
+    if not text:
+        return None
+    roles = (VOLUME_ROLE, REGIONS_ROLE, PROBABILITY_ROLE, TABLE_ROLE, CHART_ROLE)
+    volume, regions, probability, table, chart = map(segmentationNode.GetNodeReference, roles)
+    if volume is None or table is None or chart is None:
+        return None
+    return SegmentationResult(volume, segmentationNode, regions, probability, table, chart, **json.loads(text))

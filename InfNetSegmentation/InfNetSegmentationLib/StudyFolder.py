@@ -1,0 +1,81 @@
+"""A result of the scene as the backend's study on disk, from which reports and DICOM files are made."""
+
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from InfNetSegmentationLib.Images import imageOf, imageOnGrid, labelsOf
+from InfNetSegmentationLib.Regions import regionsOf
+from InfNetSegmentationLib.Scene import FINDING_IDS, writeVolume
+
+
+def writeStudyFolder(result, folder):
+    """Write the result as it is in the scene, corrections included. Returns the study's folder and the CT's file.
+
+    Raises ValueError where the lungs are no longer in the scene.
+    """
+    from infnet.anatomy.regions import LUNGS
+    from infnet.quantification.study import Study, write_study
+
+    if result.regionsNode is None:
+        raise ValueError(_("The lungs of this result were deleted; press Apply to make them again."))
+    volumeNode = result.volumeNode
+    ctPath, studyFolder = Path(folder) / "ct.nrrd", Path(folder) / "study"
+    writeVolume(volumeNode, ctPath)
+
+    def image(node, segmentIDs):
+        return imageOnGrid(labelsOf(node, segmentIDs, volumeNode), volumeNode)
+
+    parts = regionsOf(result.lobeSource)
+    study = Study(
+        case=volumeNode.GetName(),
+        ct=ctPath,
+        table=result.table,
+        severity=result.severity,
+        sources={
+            key: result.provenance[key] for key in ("lungs", "lobes", "lobes_approximate") if key in result.provenance
+        },
+        provenance=result.provenance,
+        warnings=result.warnings,
+        seconds=result.seconds,
+        folder=studyFolder,
+    )
+    write_study(
+        study,
+        image(result.segmentationNode, FINDING_IDS),
+        image(result.regionsNode, [lung.segment_id for lung in LUNGS]),
+        image(result.regionsNode, [part.segment_id for part in parts]) if parts else None,
+        imageOf(result.probabilityNode) if result.probabilityNode else None,
+    )
+    return studyFolder, ctPath
+
+
+def copySeries(volumeNode, folder):
+    """Copy the DICOM slices that a CT was loaded from into ``folder``, alone. Returns the folder.
+
+    Raises ValueError for a CT that was not loaded from Slicer's DICOM database, or whose files are gone.
+    """
+    import shutil
+
+    uids = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()
+    if not uids:
+        raise ValueError(
+            _(
+                "“{}” was not loaded from DICOM, so there is no patient and no study that DICOM files could belong to. "
+                "Load the CT with the DICOM module, press Apply, and export again; or save the segmentation as a file."
+            ).format(volumeNode.GetName())
+        )
+    database = getattr(slicer, "dicomDatabase", None)
+    paths = [database.fileForInstance(uid) if database else "" for uid in uids]
+    if not all(path and Path(path).is_file() for path in paths):
+        raise ValueError(
+            _(
+                "DICOM files of “{}” are no longer in Slicer's DICOM database. Import them again in the DICOM module."
+            ).format(volumeNode.GetName())
+        )
+    folder = Path(folder)
+    folder.mkdir()
+    for number, path in enumerate(paths):
+        shutil.copyfile(path, folder / f"{number:05}.dcm")
+    return folder

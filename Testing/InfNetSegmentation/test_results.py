@@ -1,0 +1,427 @@
+"""What a run leaves in the scene beside the findings, and what can be done with it: `makeResult` stands for a run."""
+
+import json
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+
+OBLIQUE = np.linalg.qr(np.array([[-1.0, 0.2, 0.1], [0.15, -1.0, 0.3], [0.1, 0.25, 1.0]]))[0]
+LOBE_IDS = ["RightUpperLobe", "RightMiddleLobe", "RightLowerLobe", "LeftUpperLobe", "LeftLowerLobe"]
+
+
+@pytest.fixture
+def logic(module):
+    return module.InfNetSegmentationLogic(["/no/such/program"])
+
+
+def putUnderTransform(*nodes):
+    matrix = np.array([[0.8, -0.6, 0.0, 20], [0.6, 0.8, 0.0, -5], [0.0, 0.0, 1.5, 3], [0, 0, 0, 1]])
+    transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    slicer.util.updateTransformMatrixFromArray(transformNode, matrix)
+    for node in nodes:
+        node.SetAndObserveTransformNodeID(transformNode.GetID())
+    return transformNode
+
+
+def segmentArray(node, segmentID, volumeNode):
+    return slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentID, volumeNode)
+
+
+def ballsCT(addCT, direction=OBLIQUE):
+    """A CT with lungs of -800 HU, a lesion of 12 voxels at 150 HU and one of 2 voxels at 250 HU."""
+    volumeNode = addCT(direction)
+    values = slicer.util.arrayFromVolume(volumeNode)
+    values[:] = -800
+    values[2, 2:4, 1:7] = 150
+    values[5, 6, 8:10] = 250
+    slicer.util.arrayFromVolumeModified(volumeNode)
+    return volumeNode
+
+
+@pytest.mark.parametrize("underTransform", [False, True])
+def test_lobes_and_lungs_are_voxel_for_voxel_those_of_the_backend(addCT, makeResult, underTransform):
+    volumeNode = addCT(OBLIQUE)
+    if underTransform:
+        putUnderTransform(volumeNode)
+    regionsNode = makeResult(volumeNode).regionsNode
+    shape = slicer.util.arrayFromVolume(volumeNode).shape
+    _z, y, x = np.indices(shape)
+    expected = np.where(y < shape[1] // 2, 1 + 3 * x // shape[2], 4 + 2 * x // shape[2])
+    for label, segmentID in enumerate(LOBE_IDS, start=1):
+        np.testing.assert_array_equal(segmentArray(regionsNode, segmentID, volumeNode), expected == label)
+    np.testing.assert_array_equal(segmentArray(regionsNode, "RightLung", volumeNode), y < shape[1] // 2)
+    assert regionsNode.GetTransformNodeID() == volumeNode.GetTransformNodeID()
+
+
+def test_lobes_carry_name_colour_and_snomed_codes_and_are_hidden_at_first(addCT, makeResult):
+    from infnet.anatomy.recognition import recognise
+    from infnet.anatomy.regions import LOBES, LUNGS
+
+    regionsNode = makeResult(addCT()).regionsNode
+    segmentation = regionsNode.GetSegmentation()
+    segments = [segmentation.GetNthSegment(i) for i in range(segmentation.GetNumberOfSegments())]
+    assert len(segments) == 7
+    for region, segment in zip((*LOBES, *LUNGS), segments, strict=True):
+        text = vtk.reference("")
+        assert segment.GetTag(segment.GetTerminologyEntryTagName(), text)
+        assert recognise("a name that says nothing", str(text)) == region
+        assert slicer.modules.terminologies.logic().DeserializeTerminologyEntry(
+            str(text), slicer.vtkSlicerTerminologyEntry()
+        )
+        np.testing.assert_allclose(segment.GetColor(), np.array(region.colour) / 255)
+    assert segments[0].GetName() == "Right upper lobe"
+    assert len({segment.GetColor() for segment in segments}) == 7
+    assert not regionsNode.GetDisplayNode().GetVisibility3D()
+
+
+@pytest.mark.parametrize(("source", "count"), [("zones", 6), ("none", 0), ("atlas", 5)])
+def test_each_source_of_lobes_has_its_segments(addCT, makeResult, source, count):
+    result = makeResult(addCT(), None, "--lobe-source", source)
+    assert result.regionsNode.GetSegmentation().GetNumberOfSegments() == count + 2
+    assert result.lobeSource == source
+
+
+def test_running_again_replaces_lobes_probability_table_and_chart(addCT, makeResult):
+    volumeNode = addCT()
+    first = makeResult(volumeNode)
+    numberOfNodes = slicer.mrmlScene.GetNumberOfNodes()
+    slicer.util.arrayFromVolume(volumeNode)[:] -= 60
+    second = makeResult(volumeNode, first.segmentationNode, "--lobe-source", "zones")
+    assert slicer.mrmlScene.GetNumberOfNodes() == numberOfNodes
+    for name in ("segmentationNode", "regionsNode", "probabilityNode", "tableNode", "chartNode"):
+        assert getattr(second, name) is getattr(first, name)
+    assert second.regionsNode.GetSegmentation().GetNumberOfSegments() == 8
+    probability = slicer.util.arrayFromVolume(second.probabilityNode)
+    expected = np.clip(0.5 + (slicer.util.arrayFromVolume(volumeNode) - 100) / 400, 0, 1)
+    np.testing.assert_allclose(probability, expected, atol=1e-6)
+
+
+def test_the_chart_shows_the_share_of_each_lobe(addCT, makeResult):
+    chartNode = makeResult(addCT()).chartNode
+    series = [chartNode.GetNthPlotSeriesNode(i) for i in range(chartNode.GetNumberOfPlotSeriesNodes())]
+    assert [node.GetName() for node in series] == ["Ground-glass opacity", "Consolidation"]
+    for node, value in zip(series, (7.5, 2.5), strict=True):
+        table = node.GetTableNode().GetTable()
+        labels = table.GetColumnByName(node.GetLabelColumnName())
+        assert [labels.GetValue(i) for i in range(labels.GetNumberOfValues())] == [
+            "Right upper lobe",
+            "Right middle lobe",
+            "Right lower lobe",
+            "Left upper lobe",
+            "Left lower lobe",
+        ]
+        values = table.GetColumnByName(node.GetYColumnName())
+        assert [values.GetValue(i) for i in range(5)] == [value] * 5
+        assert node.GetPlotType() == slicer.vtkMRMLPlotSeriesNode.PlotTypeBar
+
+
+def test_a_saved_scene_brings_the_whole_result_back(addCT, makeResult, logic, host, tmp_path):
+    result = makeResult(addCT(OBLIQUE, name="Müller “2” | 3"))
+    expected = result.table, result.severity, result.provenance, result.warnings
+    probability = slicer.util.arrayFromVolume(result.probabilityNode).copy()
+    path = tmp_path / "scene.mrb"
+    assert slicer.util.saveScene(str(path), {})
+    host.clearScene()
+    slicer.util.loadScene(str(path), {})
+    (segmentationNode,) = (
+        node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if logic.result(node) is not None
+    )
+    loaded = logic.result(segmentationNode)
+    assert (loaded.table, loaded.severity, loaded.provenance, loaded.warnings) == expected
+    assert loaded.volumeNode.GetName() == "Müller “2” | 3"
+    assert loaded.regionsNode.GetSegmentation().GetNumberOfSegments() == 7
+    assert loaded.chartNode.GetNumberOfPlotSeriesNodes() == 2
+    np.testing.assert_allclose(slicer.util.arrayFromVolume(loaded.probabilityNode), probability, atol=1e-6)
+    # And it can be worked on: a threshold that nothing reaches.
+    assert logic.relabel(loaded, 0.95).table[-1]["infection_ml"] < 1e-9 + loaded.table[-1]["infection_ml"]
+
+
+def test_a_result_that_lost_its_ct_is_none(addCT, makeResult, logic):
+    volumeNode = addCT()
+    segmentationNode = makeResult(volumeNode).segmentationNode
+    slicer.mrmlScene.RemoveNode(volumeNode)
+    assert logic.result(segmentationNode) is None
+    assert logic.result(None) is None
+    assert logic.result(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")) is None
+
+
+class TestRelabelling:
+    @pytest.mark.parametrize("underTransform", [False, True])
+    def test_segments_follow_the_threshold_and_numbers_follow_the_segments(
+        self, addCT, makeResult, logic, labelsOf, underTransform
+    ):
+        volumeNode = addCT(OBLIQUE)
+        if underTransform:
+            putUnderTransform(volumeNode)
+        result = makeResult(volumeNode)
+        values = slicer.util.arrayFromVolume(volumeNode)
+        ml = 0.7 * 0.8 * 2.5 / 1000
+        result = logic.relabel(result, 0.65)
+        labels = labelsOf(result.segmentationNode, volumeNode)
+        np.testing.assert_array_equal(labels, np.where(values >= 160, np.where(values >= 200, 2, 1), 0))
+        total = result.table[-1]
+        assert total["ggo_ml"] == pytest.approx(np.count_nonzero(labels == 1) * ml, rel=1e-5)
+        assert total["consolidation_ml"] == pytest.approx(np.count_nonzero(labels == 2) * ml, rel=1e-5)
+        assert sum(row["infection_ml"] for row in result.table[:6]) == pytest.approx(total["infection_ml"])
+        assert result.provenance["threshold"] == 0.65
+        # Lower again: every voxel has its first finding back, and each new one has one.
+        result = logic.relabel(result, 0.3)
+        labels = labelsOf(result.segmentationNode, volumeNode)
+        np.testing.assert_array_equal(labels > 0, values >= 20)
+        np.testing.assert_array_equal(labels[values >= 100], np.where(values[values >= 100] >= 200, 2, 1))
+
+    def test_an_added_voxel_takes_the_nearest_finding(self, addCT, makeResult, logic, labelsOf):
+        volumeNode = ballsCT(addCT)
+        values = slicer.util.arrayFromVolume(volumeNode)
+        values[2, 2:4, 7] = 60  # beside the hazy lesion
+        values[5, 6, 7] = 60  # beside the dense one
+        slicer.util.arrayFromVolumeModified(volumeNode)
+        result = logic.relabel(makeResult(volumeNode), 0.4)
+        labels = labelsOf(result.segmentationNode, volumeNode)
+        assert labels[2, 2:4, 7].tolist() == [1, 1]
+        assert labels[5, 6, 7] == 2
+
+    def test_where_nothing_was_found_it_is_ground_glass(self, addCT, makeResult, logic, labelsOf):
+        volumeNode = ballsCT(addCT)
+        values = slicer.util.arrayFromVolume(volumeNode)
+        values[values > 0] = 60
+        slicer.util.arrayFromVolumeModified(volumeNode)
+        result = makeResult(volumeNode)
+        assert not labelsOf(result.segmentationNode, volumeNode).any()
+        result = logic.relabel(result, 0.4)
+        assert np.bincount(labelsOf(result.segmentationNode, volumeNode).ravel()).tolist() == [679, 14]
+
+    def test_small_lesions_are_dropped(self, addCT, makeResult, logic, labelsOf):
+        volumeNode = ballsCT(addCT)
+        voxel = 0.7 * 0.8 * 2.5 / 1000
+        result = logic.relabel(makeResult(volumeNode), 0.5, minimumLesionMl=2 * voxel)
+        assert np.bincount(labelsOf(result.segmentationNode, volumeNode).ravel())[1:].tolist() == [12, 2]
+        result = logic.relabel(result, 0.5, minimumLesionMl=3 * voxel)
+        assert np.bincount(labelsOf(result.segmentationNode, volumeNode).ravel())[1:].tolist() == [12]
+        assert result.table[-1]["consolidation_ml"] == 0
+        assert result.minimumLesionMl == 3 * voxel
+
+    def test_undo_restores_voxels_and_numbers(self, addCT, makeResult, logic, labelsOf):
+        volumeNode = addCT()
+        result = makeResult(volumeNode)
+        states = [(labelsOf(result.segmentationNode, volumeNode), result.table, result.provenance)]
+        assert not logic.canUndo(result.segmentationNode)
+        for threshold in (0.8, 0.2):
+            result = logic.relabel(result, threshold)
+            states.append((labelsOf(result.segmentationNode, volumeNode), result.table, result.provenance))
+        assert states[0][1] != states[1][1] != states[2][1]
+        for labels, table, provenance in states[1::-1]:
+            result = logic.undo(result)
+            np.testing.assert_array_equal(labelsOf(result.segmentationNode, volumeNode), labels)
+            assert (result.table, result.provenance) == (table, provenance)
+        assert not logic.canUndo(result.segmentationNode)
+
+    def test_infection_beside_the_lung_belongs_to_the_nearest_lobe(self, addCT, makeResult, logic):
+        volumeNode = ballsCT(addCT)
+        result = makeResult(volumeNode)
+        for segmentID in ("RightLung", "RightUpperLobe"):  # the first lesion lies in columns 1 to 6 of rows 2 and 3
+            segment = segmentArray(result.regionsNode, segmentID, volumeNode).copy()
+            segment[2, 2:4, 1:4] = 0
+            slicer.util.updateSegmentBinaryLabelmapFromArray(segment, result.regionsNode, segmentID, volumeNode)
+        rows = {row["region"]: row for row in logic.measure(result).table}
+        assert rows["total"]["ggo_ml"] == pytest.approx(12 * 0.7 * 0.8 * 2.5 / 1000, rel=1e-5)
+        assert rows["outside every lobe"]["volume_ml"] == 0
+
+    def test_corrections_by_hand_are_measured_and_not_lost(self, addCT, makeResult, logic, labelsOf):
+        volumeNode = ballsCT(addCT)
+        result = makeResult(volumeNode)
+        segment = segmentArray(result.segmentationNode, "GroundGlassOpacity", volumeNode).copy()
+        segment[2] = 0
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            segment, result.segmentationNode, "GroundGlassOpacity", volumeNode
+        )
+        result = logic.measure(result)
+        assert result.table[-1]["ggo_ml"] == 0
+        result = logic.undo(logic.relabel(result, 0.1))
+        np.testing.assert_array_equal(labelsOf(result.segmentationNode, volumeNode) == 1, segment)
+
+    def test_without_the_probability_it_is_refused_in_words(self, addCT, makeResult, logic):
+        result = makeResult(addCT())
+        slicer.mrmlScene.RemoveNode(result.probabilityNode)
+        result = logic.result(result.segmentationNode)
+        with pytest.raises(ValueError, match="probability of this result was deleted"):
+            logic.relabel(result, 0.4)
+
+
+@pytest.mark.parametrize("underTransform", [False, True])
+def test_lesions_come_largest_first_where_they_are_in_the_patient(addCT, makeResult, underTransform):
+    from InfNetSegmentationLib.Lesions import lesionsOf, mostDiseasedPoint
+
+    volumeNode = ballsCT(addCT)
+    world = np.eye(4)
+    if underTransform:
+        world = slicer.util.arrayFromTransformMatrix(putUnderTransform(volumeNode))
+    ijkToRAS = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(ijkToRAS)
+    world = world @ slicer.util.arrayFromVTKMatrix(ijkToRAS)
+    result = makeResult(volumeNode)
+    lesions = lesionsOf(result)
+    voxel = 0.7 * 0.8 * 2.5 / 1000
+    assert [lesion.ml for lesion in lesions] == pytest.approx([12 * voxel, 2 * voxel])
+    np.testing.assert_allclose(lesions[0].center, (world @ [3.5, 2.5, 2, 1])[:3])
+    np.testing.assert_allclose(lesions[1].center, (world @ [8.5, 6, 5, 1])[:3])
+    np.testing.assert_allclose(mostDiseasedPoint(result), (world @ [3.5, 2.5, 2, 1])[:3])
+    slicer.util.arrayFromVolume(volumeNode)[:] = -800
+    result = makeResult(volumeNode, result.segmentationNode)
+    assert lesionsOf(result) == [] and mostDiseasedPoint(result) is None
+
+
+def test_a_study_on_disk_is_the_one_in_the_scene(addCT, makeResult, logic, labelsOf, tmp_path):
+    import SimpleITK as sitk
+    from infnet.quantification.study import read_study
+    from InfNetSegmentationLib.StudyFolder import writeStudyFolder
+
+    volumeNode = addCT(OBLIQUE)
+    putUnderTransform(volumeNode)
+    result = logic.relabel(makeResult(volumeNode), 0.3)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    studyFolder, ctPath = writeStudyFolder(result, folder)
+    study = read_study(studyFolder)
+    assert (study.case, study.table, study.severity) == ("CT", result.table, result.severity)
+    assert study.sources == {"lungs": "threshold and morphology", "lobes": "atlas", "lobes_approximate": True}
+    ct = sitk.ReadImage(ctPath)
+    for image in (study.findings(), study.lungs(), study.lobes(), study.infection()):
+        for get in ("GetSpacing", "GetOrigin", "GetDirection", "GetSize"):
+            np.testing.assert_allclose(getattr(image, get)(), getattr(ct, get)(), atol=1e-6)
+    np.testing.assert_array_equal(
+        sitk.GetArrayFromImage(study.findings()), labelsOf(result.segmentationNode, volumeNode)
+    )
+    assert set(np.unique(sitk.GetArrayFromImage(study.lobes()))) == {1, 2, 3, 4, 5}
+
+
+class TestExistingRegions:
+    def addRegions(self, volumeNode, names):
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "TS lobes")
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+        shape = slicer.util.arrayFromVolume(volumeNode).shape
+        for number, name in enumerate(names):
+            node.GetSegmentation().AddEmptySegment(f"S{number}", name)
+            values = np.zeros(shape, np.uint8)
+            values[:, number] = 1
+            slicer.util.updateSegmentBinaryLabelmapFromArray(values, node, f"S{number}", volumeNode)
+        return node
+
+    def test_they_are_recognised_by_name_and_written_on_the_grid(self, addCT, module, tmp_path):
+        import SimpleITK as sitk
+        from infnet.anatomy.existing_lobes import read_lobes
+        from InfNetSegmentationLib.Regions import writeRegions
+
+        volumeNode = addCT(OBLIQUE)
+        names = ["aorta", "lung_lower_lobe_left", "left upper lobe", "RML", "right lung", "left lung"]
+        node = self.addRegions(volumeNode, names)
+        options = writeRegions(node, volumeNode, tmp_path)
+        paths = dict(zip(options[::2], options[1::2], strict=True))
+        assert list(paths) == ["--lungs", "--lobes"]
+        lungs = sitk.ReadImage(paths["--lungs"])
+        rows = sitk.GetArrayFromImage(lungs)[0, :, 0]
+        assert rows[:6].tolist() == [0, 0, 0, 0, 1, 2]
+        lobes = sitk.GetArrayFromImage(read_lobes(__import__("pathlib").Path(paths["--lobes"]), lungs))
+        assert lobes[3, :6, 5].tolist() == [0, 5, 4, 2, 0, 0]
+
+    def test_one_lung_alone_is_no_mask_of_the_lungs(self, addCT, module, tmp_path):
+        from InfNetSegmentationLib.Regions import writeRegions
+
+        volumeNode = addCT()
+        node = self.addRegions(volumeNode, ["right lung", "left upper lobe"])
+        assert writeRegions(node, volumeNode, tmp_path)[::2] == ["--lobes"]
+
+    def test_what_cannot_be_used_is_refused_in_words(self, addCT, logic):
+        volumeNode = addCT()
+        node = self.addRegions(volumeNode, ["heart", "aorta"])
+        with pytest.raises(
+            ValueError, match=r"No lung and no lobe is recognised in “TS lobes” \(segments: heart, aorta"
+        ):
+            logic.process(volumeNode, regionsNode=node)
+        node = self.addRegions(volumeNode, ["left upper lobe"])
+        putUnderTransform(node)
+        with pytest.raises(ValueError, match="not under the same transform"):
+            logic.process(volumeNode, regionsNode=node)
+
+    def test_they_reach_the_backend(self, addCT, module, fakeBackend):
+        volumeNode = addCT()
+        node = self.addRegions(volumeNode, ["right lung", "left lung", "left upper lobe"])
+        result = module.InfNetSegmentationLogic(fakeBackend("success")).process(volumeNode, regionsNode=node)
+        assert (result.lobeSource, result.provenance["lungs"]) == ("existing", "TS_lobes-lungs.nrrd")
+        given = segmentArray(node, "S2", volumeNode)
+        np.testing.assert_array_equal(segmentArray(result.regionsNode, "LeftUpperLobe", volumeNode), given)
+
+
+def test_settings_reach_the_backend(addCT, module, fakeBackend, labelsOf):
+    volumeNode = ballsCT(addCT)
+    result = module.InfNetSegmentationLogic(fakeBackend("success")).process(
+        volumeNode, lobeSource="zones", model="other", findingsModel="third", threshold=0.4, minimumLesionMl=0.005
+    )
+    assert (result.lobeSource, result.provenance["models"]) == ("zones", ["other", "third"])
+    assert result.provenance["threshold"] == 0.4
+    assert np.bincount(labelsOf(result.segmentationNode, volumeNode).ravel())[1:].tolist() == [12]
+    assert result.severity is None
+
+
+class TestFilesOfAResult:
+    def test_report(self, addCT, makeResult, module, fakeBackend, tmp_path):
+        result = makeResult(addCT())
+        stages = []
+        module.InfNetSegmentationLogic(fakeBackend("success")).saveReport(
+            result, tmp_path / "r.html", progressCallback=lambda *event: stages.append(event)
+        )
+        told = json.loads((tmp_path / "r.html").read_text(encoding="utf-8"))
+        assert (told["case"], told["table"], told["ct"]) == ("CT", result.table, True)
+        assert told["files"] == ["infection.nrrd", "lobes.nrrd", "lungs.nrrd", "result.json", "segmentation.seg.nrrd"]
+        assert stages
+
+    def test_dicom_of_a_ct_that_is_not_from_dicom(self, addCT, makeResult, logic, tmp_path):
+        with pytest.raises(ValueError, match="was not loaded from DICOM"):
+            logic.exportDicom(makeResult(addCT()), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_dicom_gets_the_slices_of_the_ct(self, addCT, makeResult, module, fakeBackend, tmp_path, monkeypatch):
+        volumeNode = addCT()
+        volumeNode.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+        for uid in ("1.2.3", "1.2.4"):
+            (tmp_path / uid).write_text(uid, encoding="utf-8")
+
+        class Database:
+            def fileForInstance(self, uid):
+                return str(tmp_path / uid)
+
+        monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+        logic = module.InfNetSegmentationLogic(fakeBackend("success"))
+        result = makeResult(volumeNode)
+        logic.exportDicom(result, tmp_path / "out")
+        assert (tmp_path / "out/findings.dcm").read_text(encoding="utf-8").split() == ["00000.dcm", "00001.dcm"]
+        (tmp_path / "1.2.4").unlink()
+        with pytest.raises(ValueError, match="no longer in Slicer's DICOM database"):
+            logic.exportDicom(result, tmp_path / "out")
+
+
+def test_the_example_of_the_documentation_runs(addCT, module, fakeBackend, monkeypatch, tmp_path, capsys):
+    import textwrap
+
+    import InfNetSegmentationLib.BackendProcess as backend
+
+    slicer.util.saveNode(addCT(), str(tmp_path / "ct.nrrd"))
+    monkeypatch.chdir(tmp_path)
+    slicer.mrmlScene.SetRootDirectory(str(tmp_path))
+    monkeypatch.setattr(backend, "backendCommand", lambda: fakeBackend("success"))
+    _sentence, _colon, example = module.InfNetSegmentationLogic.__doc__.partition(":\n")
+    exec(textwrap.dedent(example), {"slicer": slicer})
+    assert "left lower lobe 150.0 50.0" in capsys.readouterr().out
+    assert (tmp_path / "ct.seg.nrrd").exists() and (tmp_path / "ct.html").exists()
+
+
+def test_the_chart_is_shown_in_a_plot_view(addCT, makeResult):
+    from InfNetSegmentationLib.Chart import showChart
+
+    viewNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotViewNode")
+    selectionNode = slicer.app.applicationLogic().GetSelectionNode()
+    chartNode = makeResult(addCT()).chartNode
+    showChart(chartNode)
+    assert chartNode.GetID() in (viewNode.GetPlotChartNodeID(), selectionNode and selectionNode.GetActivePlotChartID())

@@ -1,0 +1,274 @@
+"""The panel's parts for results and for models. `makeResult` stands for a run, so that no process is started."""
+
+import csv
+import hashlib
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import slicer
+
+
+@pytest.fixture
+def showResult(host, module, fakeBackend, makeResult, addCT, monkeypatch):
+    """Opens the panel on a scene that holds a CT and its result."""
+    opened = []
+
+    def show(volumeNode=None):
+        logicClass = partial(module.InfNetSegmentationLogic, fakeBackend("success"))
+        monkeypatch.setattr(module.InfNetSegmentationWidget, "logicClass", logicClass)
+        volumeNode = volumeNode or addCT()
+        result = makeResult(volumeNode)
+        panel = host.openModule(module)
+        opened.append(panel)
+        panel.parent.show()
+        panel.ui.inputVolumeSelector.setCurrentNode(volumeNode)
+        panel.ui.outputSegmentationSelector.setCurrentNode(result.segmentationNode)
+        return panel, result
+
+    yield show
+    for panel in opened:
+        host.closeModule(panel)
+
+
+@pytest.fixture
+def answerDialog(host, monkeypatch):
+    """Answers the next file dialogs with a path."""
+    import qt
+
+    def answer(path):
+        for name in ("getSaveFileName", "getOpenFileName", "getExistingDirectory"):
+            monkeypatch.setattr(qt.QFileDialog, name, staticmethod(lambda *arguments: str(path)))
+
+    return answer
+
+
+def test_a_result_of_the_scene_is_shown_without_a_run(showResult):
+    panel, _result = showResult()
+    assert panel.ui.resultsSection.visible
+    assert panel.ui.resultTable.rowCount == 9
+    assert panel.ui.warningsLabel.text == "thick slices"
+    panel.ui.outputSegmentationSelector.setCurrentNode(None)
+    assert not panel.ui.resultsSection.visible
+
+
+def test_a_saved_scene_shows_its_result_again(showResult, host, tmp_path):
+    panel, _result = showResult()
+    path = tmp_path / "scene.mrb"
+    assert slicer.util.saveScene(str(path), {})
+    host.clearScene()
+    assert not panel.ui.resultsSection.visible
+    slicer.util.loadScene(str(path), {})
+    assert panel.ui.resultsSection.visible and panel.ui.resultsSection.text == "Results of CT"
+    assert panel.ui.resultTable.item(0, 1).text() == "150.0\n7.5 %"
+    assert "CT severity score 10 of 25" in panel.ui.summaryLabel.text
+
+
+def test_show_and_hide(showResult):
+    panel, result = showResult()
+    ui, display = panel.ui, result.segmentationNode.GetDisplayNode()
+    boxes = (ui.showOpacityBox, ui.showConsolidationBox, ui.showLobesBox, ui.show3DBox)
+    assert [box.checked for box in boxes] == [True, True, False, False]
+    ui.showOpacityBox.click()
+    assert not display.GetSegmentVisibility("GroundGlassOpacity") and display.GetSegmentVisibility("Consolidation")
+    ui.showLobesBox.click()
+    assert result.regionsNode.GetDisplayNode().GetVisibility()
+    assert not result.regionsNode.GetDisplayNode().GetVisibility3D()
+    ui.show3DBox.click()
+    assert result.segmentationNode.GetSegmentation().ContainsRepresentation("Closed surface")
+    assert display.GetVisibility3D() and result.regionsNode.GetDisplayNode().GetVisibility3D()
+    ui.opacitySlider.value = 0.2
+    assert (display.GetOpacity2DFill(), display.GetOpacity3D()) == (pytest.approx(0.2), pytest.approx(0.2))
+    ui.outputSegmentationSelector.setCurrentNode(None)
+    ui.outputSegmentationSelector.setCurrentNode(result.segmentationNode)
+    assert [box.checked for box in boxes] == [False, True, True, True], "the display nodes keep what is shown"
+
+
+def test_threshold_of_the_result_labels_anew_and_undo_takes_it_back(showResult, host, labelsOf):
+    panel, result = showResult()
+    values = slicer.util.arrayFromVolume(result.volumeNode)
+    before = labelsOf(result.segmentationNode, result.volumeNode)
+    assert panel.ui.resultThresholdSlider.value == 0.5 and not panel.ui.undoButton.enabled
+    for value in (0.6, 0.7, 0.75):  # as a slider that is dragged
+        panel.ui.resultThresholdSlider.value = value
+    host.waitUntil(lambda: panel.ui.undoButton.enabled)
+    labels = labelsOf(result.segmentationNode, result.volumeNode)
+    np.testing.assert_array_equal(labels > 0, values >= 200)
+    assert panel.ui.resultTable.item(8, 1).text().startswith("0.0\n")
+    panel.ui.undoButton.click()
+    np.testing.assert_array_equal(labelsOf(result.segmentationNode, result.volumeNode), before)
+    assert panel.ui.resultTable.item(8, 1).text() == "150.0\n7.5 %"
+    assert panel.ui.resultThresholdSlider.value == 0.5 and not panel.ui.undoButton.enabled
+
+
+def test_go_to_disease(showResult, addCT):
+    volumeNode = addCT(np.eye(3))
+    values = slicer.util.arrayFromVolume(volumeNode)
+    values[:] = -800
+    values[2, 2:4, 1:7] = 150
+    values[5, 6, 8:10] = 250
+    panel, _result = showResult(volumeNode)
+    sliceNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
+    sliceNode.SetOrientation("Axial")
+
+    def offsetOfSlice(k):
+        return 7.0 + 2.5 * k
+
+    panel.ui.mostDiseaseButton.click()
+    assert sliceNode.GetSliceOffset() == pytest.approx(offsetOfSlice(2))
+    seen = []
+    for button in (panel.ui.nextLesionButton,) * 3 + (panel.ui.previousLesionButton,):
+        button.click()
+        seen.append((panel.ui.lesionLabel.text.split(":")[0], sliceNode.GetSliceOffset()))
+    large, small = ("1 of 2", pytest.approx(offsetOfSlice(2))), ("2 of 2", pytest.approx(offsetOfSlice(5)))
+    assert seen == [large, small, large, small]
+
+
+def test_where_there_is_no_disease_it_is_said(showResult, addCT):
+    volumeNode = addCT()
+    slicer.util.arrayFromVolume(volumeNode)[:] = -800
+    panel, _result = showResult(volumeNode)
+    for button in (panel.ui.nextLesionButton, panel.ui.mostDiseaseButton):
+        panel.ui.lesionLabel.text = ""
+        button.click()
+        assert panel.ui.lesionLabel.text == "no infection"
+
+
+def test_copy_and_csv_hold_all_columns(showResult, answerDialog, tmp_path):
+    import qt
+
+    panel, result = showResult()
+    panel.ui.copyTableButton.click()
+    lines = [line.split("\t") for line in qt.QApplication.clipboard().text().splitlines()]
+    assert len(lines) == 10 and {len(line) for line in lines} == {22}
+    copied = dict(zip(lines[0], lines[1], strict=True))
+    assert (copied["Case"], copied["Region"], copied["Well aerated (%)"]) == ("CT", "right upper lobe", "70")
+    answerDialog(tmp_path / "table")  # no ending typed
+    panel.ui.saveTableButton.click()
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["Region"] for row in rows] == [row["region"] for row in result.table]
+    assert float(rows[0]["Ground-glass opacity mean (HU)"]) == -400
+    panel.ui.copyLogButton.click()
+    assert qt.QApplication.clipboard().text() == panel.ui.logText.plainText
+
+
+def test_report_is_a_run_with_progress_that_leaves_the_result(showResult, answerDialog, host, tmp_path, monkeypatch):
+    import InfNetSegmentationLib.Widget as widgetModule
+
+    asked = []
+    monkeypatch.setattr(widgetModule, "ensurePackages", lambda path, requester: asked.append(path))
+    panel, result = showResult()
+    answerDialog(tmp_path / "report.pdf")
+    panel.ui.saveReportButton.click()
+    assert panel.ui.applyButton.text == "Cancel" and not panel.ui.toolsWidget.enabled
+    host.waitUntil(lambda: not panel.logic.running)
+    assert json.loads((tmp_path / "report.pdf").read_text(encoding="utf-8"))["table"] == result.table
+    assert str(tmp_path / "report.pdf") in panel.ui.logText.plainText
+    assert panel.ui.applyButton.text == "Apply" and panel.ui.toolsWidget.enabled and panel.ui.resultsSection.visible
+    assert [path.rpartition("/")[2] for path in asked] == ["InfNetReportRequirements.txt"]
+
+
+def test_dicom_export_of_another_ct_is_explained(showResult, answerDialog, host, tmp_path):
+    panel, _result = showResult()
+    answerDialog(tmp_path)
+    panel.ui.exportDicomButton.click()
+    assert not panel.logic.running and panel.ui.applyButton.text == "Apply"
+    (error,) = host.errors
+    assert "was not loaded from DICOM" in error
+    host.errors.clear()
+
+
+def test_numbers_follow_corrections(showResult):
+    panel, result = showResult()
+    for segmentID in ("GroundGlassOpacity", "Consolidation"):
+        empty = np.zeros(slicer.util.arrayFromVolume(result.volumeNode).shape, np.uint8)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(empty, result.segmentationNode, segmentID, result.volumeNode)
+    panel.ui.measureButton.click()
+    assert panel.ui.resultTable.item(8, 3).text() == "0.0\n0.0 %"
+    assert "CT severity score 0 of 25" in panel.ui.summaryLabel.text
+
+
+class TestModels:
+    @pytest.fixture(autouse=True)
+    def home(self, tmp_path, monkeypatch):
+        from pathlib import Path
+
+        monkeypatch.setattr(Path, "home", lambda: tmp_path)
+        return tmp_path
+
+    def writeModel(self, folder, name="mine", task="infection", sha256=None):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.safetensors").write_bytes(b"weights")
+        card = {"name": name, "task": task, "summary": "Finds what I found.", "network": {}, "input_size": 352}
+        card |= {"licence": "mine", "threshold": 0.37}
+        card["sha256"] = sha256 or hashlib.sha256(b"weights").hexdigest()
+        (folder / f"{name}.json").write_text(json.dumps(card), encoding="utf-8")
+        return folder / f"{name}.json"
+
+    def test_shipped_models_tell_what_they_find_how_well_and_their_licence(self, module):
+        from infnet.weights.cards import shipped_models
+        from InfNetSegmentationLib.Models import modelChoices
+
+        choices = [choice for task in ("infection", "findings") for choice in modelChoices(task)]
+        assert len(choices) == len(shipped_models())
+        assert [choice.value for choice in choices].count("") == 2
+        for choice in choices:
+            assert len(choice.description.splitlines()) == 3
+            assert "Cross-validated Dice: " in choice.description
+
+    def test_an_imported_model_is_listed_chosen_and_brings_its_threshold(
+        self, showResult, answerDialog, tmp_path, host
+    ):
+        panel, _result = showResult()
+        answerDialog(self.writeModel(tmp_path / "download"))
+        panel.ui.importWeightsButton.click()
+        assert panel.ui.modelSelector.currentText == "mine"
+        assert "Finds what I found." in panel.ui.modelDescriptionLabel.text
+        parameters = panel.logic.getParameterNode()
+        assert parameters.infectionModel == str(tmp_path / ".infnet/models/mine.json")
+        assert panel.ui.thresholdSlider.value == pytest.approx(0.37)
+        assert not host.errors
+
+    def test_a_damaged_model_is_refused_and_leaves_nothing(self, showResult, answerDialog, tmp_path, host):
+        panel, _result = showResult()
+        answerDialog(self.writeModel(tmp_path / "download", sha256="0" * 64))
+        panel.ui.importWeightsButton.click()
+        assert "SHA-256" in host.errors.pop()
+        assert not (tmp_path / ".infnet").exists()
+
+    def test_a_checkpoint_goes_through_the_backend(self, showResult, answerDialog, tmp_path, host):
+        panel, _result = showResult()
+        answerDialog(tmp_path / "Semi-Inf-Net-100.pth")
+        panel.ui.importWeightsButton.click()
+        host.waitUntil(lambda: not panel.logic.running)
+        assert panel.ui.modelSelector.currentText == "Semi-Inf-Net-100"
+        assert panel.ui.thresholdSlider.value == pytest.approx(0.35)
+
+    def test_graphics_cards_are_listed_with_their_free_memory(self, module, tmp_path, monkeypatch):
+        from InfNetSegmentationLib.Devices import deviceChoices
+
+        program = tmp_path / "nvidia-smi"
+        program.write_text("#!/bin/sh\necho 'Card A, 81000'\necho 'Card B, 1024'\n", encoding="utf-8")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        values = dict(deviceChoices())
+        assert values["cuda:0"] == "Card A, 79 GB free" and values["cuda:1"] == "Card B, 1 GB free"
+        program.write_text("#!/bin/sh\nexit 9\n", encoding="utf-8")
+        assert [value for value, _title in deviceChoices() if value.startswith("cuda")] == []
+
+
+def test_remaining_time_is_guessed_from_the_stage(module):
+    from InfNetSegmentationLib.Progress import RemainingTime
+
+    now = [100.0]
+    remaining = RemainingTime(lambda: now[0])
+    assert remaining.text("infection", 0, 60) == "Finding the infection"
+    now[0] = 101.0
+    assert remaining.text("infection", 10, 60) == "Finding the infection", "too early"
+    now[0] = 120.0
+    assert remaining.text("infection", 10, 60) == "Finding the infection, 1:40 left"
+    assert remaining.text("infection", 60, 60) == "Finding the infection"
+    assert remaining.text("lobes", 1, 2) == "Finding the lobes", "a stage of its own"
+    assert remaining.text("somethingnew", 1, 2) == "Somethingnew"
