@@ -363,6 +363,7 @@ def test_a_run_folder_belongs_to_one_training(toy_slices, tmp_path, capsys):
         (["--gradient-clip", "-1"], "gradient clip -1"),
         (["--seed", "-1"], "seed -1"),
         (["--metrics", "nowhere.json"], "nowhere.json: not the metrics"),
+        (["--calibrate"], "--calibrate needs --metrics"),
         (["--card", "nowhere.json"], "nowhere.json: not a model card"),
         (["--initial", "nowhere"], "No model 'nowhere'"),
         (["--extra", "nowhere"], "nowhere"),
@@ -608,7 +609,8 @@ def test_cross_validation_predicts_every_slice_by_a_network_that_has_not_seen_it
         "consolidation_dice": 6,
     }
     model = [*TINY, "--epochs", "1", "--network-option", "consolidation_head=True", "--seed", "4"]
-    train = ["train", str(toy_slices), "-o", str(tmp_path / "model"), "--metrics", str(run / "metrics.json")]
+    metrics = ["--metrics", str(run / "metrics.json"), "--calibrate"]
+    train = ["train", str(toy_slices), "-o", str(tmp_path / "model"), *metrics]
     assert main([*train, *model]) == 0
     card = json.loads((tmp_path / "model" / "model" / "model.json").read_text())
     assert [card[key] for key in ("temperature", "offset")] == [

@@ -122,7 +122,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         type=Path,
         metavar="FILE",
-        help="metrics.json of infnet cross-validate, for the model card: metrics, and for infection the calibration",
+        help="metrics.json of infnet cross-validate, for the model card",
+    )
+    parser.add_argument(
+        "--calibrate", action="store_true", help="let predictions be calibrated as the cross-validation found best"
     )
 
 
@@ -139,6 +142,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         find_card(options.initial)
     recipe = recipe_from(options, options.task)
     metrics = _read_metrics(options.metrics, recipe) if options.metrics else {}
+    if options.calibrate and "calibration" not in metrics:
+        raise InputError("--calibrate needs --metrics of a cross-validation for infection.")
 
     from infnet.training.fit import fit, is_first_process
     from infnet.training.model import make_model
@@ -164,7 +169,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         "seconds": round(module.seconds),
     }
     model = make_model(options.output.resolve().name, module, training)
-    calibration = {key: metrics["calibration"][key] for key in ("temperature", "offset") if "calibration" in metrics}
+    calibration = {key: metrics["calibration"][key] for key in ("temperature", "offset") if options.calibrate}
     card = replace(model.card, metrics=metrics, **calibration)
     if like is not None:
         card = replace(card, name=like.name, summary=like.summary, licence=like.licence, limits=like.limits)
