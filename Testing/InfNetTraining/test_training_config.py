@@ -64,9 +64,11 @@ def test_choices_reach_the_backend(config):
 
 
 def test_a_model_to_start_from_brings_its_network(config):
+    from infnet.weights.cards import find_card, read_card
+
     arguments = replace(config, initial="inf-net-lite0", encoder="res2net50").trainingArguments()
     assert parsed(arguments).initial == "inf-net-lite0"
-    assert recipeOf(arguments).network_options == {"encoder": "efficientnet_lite0"}
+    assert recipeOf(arguments).network_options == read_card(find_card("inf-net-lite0")).network["options"]
 
 
 def test_a_held_out_fifth_is_a_training_of_its_own_or_part_of_algorithm_1(config):
