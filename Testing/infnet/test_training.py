@@ -25,6 +25,7 @@ from infnet.inference.predictor import infection_probability
 from infnet.networks import NETWORKS
 from infnet.networks.normalisation import normalise
 from infnet.reporting import silent
+from infnet.training import fit as fit_module
 from infnet.training import modules
 from infnet.training.batches import DealtBatches
 from infnet.training.checkpoints import Checkpoints
@@ -280,11 +281,8 @@ def test_two_checkpoints_are_kept_and_the_newest_readable_one_is_used(toy_slices
         fit(slices, recipe, run, "cpu")
 
 
-def test_a_killed_training_always_has_a_checkpoint_that_goes_on(toy_slices, tmp_path):
-    """A process that writes one after every step, killed at once after different times; then finished."""
-    run = tmp_path / "run"
-    options = [str(toy_slices), "-o", str(run), *TINY, "--epochs", "400", "--batch-size", "3", "--seed", "1"]
-    options += ["--ema-decay", "0.9"]
+def test_a_killed_training_goes_on_to_the_bits_of_an_undisturbed_one(toy_slices, tmp_path):
+    """A process that writes a checkpoint after every step, killed at once after different times; then finished."""
     script = (
         "import sys, tinynetwork, infnet.training.fit as f, infnet.training.checkpoints as c\n"
         "write = c.Checkpoints.__init__\n"
@@ -292,10 +290,16 @@ def test_a_killed_training_always_has_a_checkpoint_that_goes_on(toy_slices, tmp_
         "tinynetwork.NETWORKS['tiny'] = tinynetwork.TINY\n"
         "sys.exit(tinynetwork.main(sys.argv[1:]))"
     )
+    options = [*TINY, "--epochs", "30", "--batch-size", "3", "--seed", "1", "--ema-decay", "0.9"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    checkpoints, seen = run / "checkpoints", [0]
+
+    def start(run):
+        command = [sys.executable, "-c", script, "train", str(toy_slices), "-o", str(run), *options]
+        return subprocess.Popen(command, env=environment)
+
+    checkpoints, seen = tmp_path / "run" / "checkpoints", [0]
     for pause in (0.0, 0.05):
-        process = subprocess.Popen([sys.executable, "-c", script, "train", *options], env=environment)
+        process = start(tmp_path / "run")
         while process.poll() is None and not list(checkpoints.glob(f"step-*{seen[-1] + 2}.ckpt")):
             time.sleep(0.01)
         time.sleep(pause)
@@ -303,23 +307,23 @@ def test_a_killed_training_always_has_a_checkpoint_that_goes_on(toy_slices, tmp_
         assert process.wait() == -signal.SIGKILL
         seen.append(Checkpoints(checkpoints, 0, silent, "").newest()[1]["global_step"])
     assert seen == sorted(set(seen))  # every run went on from the one before
-    recipe = tiny(epochs=400, seed=1, batch_size=3, ema_decay=0.9)
-    last = seen[-1] + 1
-
-    def stop(stage, done, total):
-        if done == last:
-            raise CancelledError("now")
-
-    slices = read_labelled_slices(toy_slices)
-    for folder in (run, tmp_path / "undisturbed"):
-        with pytest.raises(CancelledError):
-            fit(slices, recipe, folder, "cpu", stop, checkpoint_seconds=1e9)
-    states = [
-        torch.load(folder / "checkpoints" / f"step-{last:08}.ckpt", weights_only=True)
-        for folder in (run, tmp_path / "undisturbed")
-    ]
+    assert [start(tmp_path / name).wait() for name in ("run", "undisturbed")] == [0, 0]
+    resumed, undisturbed = (
+        torch.load(tmp_path / name / "checkpoints" / "step-00000060.ckpt", weights_only=True)
+        for name in ("run", "undisturbed")
+    )
     for key in ("state_dict", "current_model_state"):
-        assert all(torch.equal(states[1][key][k], v) for k, v in states[0][key].items())
+        assert all(torch.equal(undisturbed[key][k], v) for k, v in resumed[key].items())
+
+
+def test_processes_that_prepare_batches_change_none(toy_slices, tmp_path, monkeypatch):
+    """As where CUDA trains; here they feed the CPU."""
+    slices, recipe = read_labelled_slices(toy_slices), tiny(epochs=2, seed=3)
+    alone = fit(slices, recipe, tmp_path / "alone", "cpu")
+    assert fit_module._workers(torch.device("cuda"), 1) == min(8, len(os.sched_getaffinity(0)) - 1)
+    monkeypatch.setattr(fit_module, "_workers", lambda device, processes: 2)
+    fed = fit(slices, recipe, tmp_path / "fed", "cpu")
+    assert losses(tmp_path / "alone") == losses(tmp_path / "fed") and same_weights(alone, fed)
 
 
 def test_a_run_folder_belongs_to_one_training(toy_slices, tmp_path, capsys):
@@ -427,6 +431,28 @@ def test_sampler_draws_other_healthy_slices_every_epoch_as_many_as_their_share(d
         assert set(range(diseased)) <= set(indices)
         seen |= {i for i in indices if i >= diseased}
     assert len(seen) == (healthy if drawn else 0)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "soft", "share", "drawn"),
+    [(5, 40, 2.0, 10), (5, 4, 2.0, 4), (5, 40, 0.0, 0), (5, 40, None, 40), (0, 9, 2.0, 9)],
+)
+def test_sampler_draws_soft_truths_as_many_as_their_share_and_healthy_slices_by_all_others(
+    labelled, soft, share, drawn
+):
+    slices = slices_with_and_without_disease(labelled, 100)
+    slices += [replace(s, soft=s.labels) for s in slices_with_and_without_disease(0, soft)]
+    sampler = SeededSampler(slices, 3, 0.4, share)
+    seen = set()
+    for epoch in range(60):
+        sampler.set_epoch(epoch)
+        indices = [i for i, _ in sampler]
+        softs = {i for i in indices if slices[i].soft is not None}
+        healthy = sum(slices[i].is_healthy for i in indices)
+        assert len(indices) == len(set(indices)) == len(sampler) == labelled + drawn + healthy
+        assert len(softs) == drawn and healthy == round(0.4 * (labelled + drawn))
+        seen |= softs
+    assert len(seen) == (soft if drawn else 0)
 
 
 @pytest.mark.parametrize(("slices", "batch"), [(12, 4), (14, 4), (13, 4), (5, 4)])
@@ -580,19 +606,20 @@ def test_cross_validation_predicts_every_slice_by_a_network_that_has_not_seen_it
         return fit(slices, *rest)
 
     monkeypatch.setattr(module, "fit", watched_fit)
-    extra = make_slices(tmp_path / "extra", count=2, seed=9)
-    for folder in (extra / "Imgs", extra / "GT"):
-        for path in sorted(folder.iterdir()):
-            path.rename(path.with_name(f"extra-{path.name}"))
+    for fold in (0, 1):
+        extra = make_slices(tmp_path / f"extra-{fold}", count=1, seed=9 + fold)
+        for folder in (extra / "Imgs", extra / "GT"):
+            for path in folder.iterdir():
+                path.rename(path.with_name(f"extra-of-{fold}{path.suffix}"))
     run = tmp_path / "run"
-    options = [*TINY, "--epochs", "1", "--folds", "2", "--extra", str(extra)]
+    options = [*TINY, "--epochs", "1", "--folds", "2", "--extra", str(tmp_path / "extra-{fold}")]
     options += ["--network-option", "consolidation_head=True"]
     assert main(["cross-validate", str(toy_slices), "-o", str(run), *options, "--only-fold", "1"]) == 0
     first, second = folds([str(i) for i in range(6)], 2, seed=0)
     assert sorted(p.stem for p in (run / "predictions").iterdir()) == second
     assert main(["cross-validate", str(toy_slices), "-o", str(run), *options]) == 0
-    assert trained_on == [[*first, "extra-0", "extra-1"], [*second, "extra-0", "extra-1"]]
-    assert json.loads((run / "run.json").read_text())["extra"]["slices"] == 2
+    assert trained_on == [[*first, "extra-of-1"], [*second, "extra-of-0"]]
+    assert [p.name for p in sorted((run / "fold-1" / "model").iterdir())] == ["fold-1.json", "fold-1.safetensors"]
     summary = json.loads((run / "metrics.json").read_text())
     assert sorted(summary["images"]) == [str(i) for i in range(6)]
     assert {name: m["images"] for name, m in summary["metrics"].items()} == {
@@ -667,7 +694,8 @@ def test_every_network_and_part_can_be_cross_validated(network, tmp_path):
     command = ["cross-validate", str(data), "-o", str(run), "--network", network, *options, "--folds", "3"]
     assert main([*command, "--only-fold", "0"]) == 0
     assert [p.stem for p in sorted((run / "predictions").iterdir())] == folds([str(i) for i in range(6)], 3, seed=0)[0]
-    assert len(losses(run / "fold-0")) == 1 and not (run / "fold-0" / "checkpoints").exists()
+    assert len(losses(run / "fold-0" / "training")) == 1
+    assert not (run / "fold-0" / "training" / "checkpoints").exists()
 
 
 def test_soft_truths_are_learnt_as_probabilities(tmp_path):

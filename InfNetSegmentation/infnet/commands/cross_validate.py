@@ -3,7 +3,13 @@
 import argparse
 import os
 
-from infnet.commands.train import add_recipe_arguments, add_supervised_arguments, read_extra, recipe_from
+from infnet.commands.train import (
+    add_recipe_arguments,
+    add_supervised_arguments,
+    read_extra,
+    recipe_from,
+    tell_estimate,
+)
 from infnet.errors import InputError
 from infnet.reporting import Reporter
 
@@ -25,7 +31,6 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
     # Before the slow imports: all of these may be refused.
     slices = read_labelled_slices(options.data, options.priors)
-    extra = read_extra(options)
     if options.initial:
         find_card(options.initial)
     check_folds(slices, options.folds, options.only_fold)
@@ -33,11 +38,22 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         raise InputError("Several processes cannot share a fold; give each a fold of its own (--only-fold).")
 
     from infnet.training.cross_validation import run_fold, summarise
+    from infnet.training.estimate import Training
+    from infnet.training.folds import hold_out
     from infnet.weights.store import load_model
 
     recipe = recipe_from(options, options.task)
     initial = load_model(options.initial) if options.initial else None
     chosen = range(options.folds) if options.only_fold is None else [options.only_fold]
+    if options.estimate:
+        parts = [
+            Training(
+                f"fold {i + 1}", hold_out(slices, options.folds, i, recipe.seed, read_extra(options, i))[0], recipe
+            )
+            for i in chosen
+        ]
+        tell_estimate(parts, options, reporter, initial)
+        return
     for index in chosen:
         run_fold(
             slices,
@@ -47,22 +63,21 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
             options.output,
             options.device,
             reporter.progress,
-            extra,
+            read_extra(options, index),
             initial,
             options.precision,
         )
-    if options.only_fold is not None:
-        reporter.result({"output": str(options.output)}, f"Fold {options.only_fold}: {options.output}")
-        return
-    summary = summarise(slices, recipe, options.folds, options.output, options.command_line, reporter.progress)
+    summary = summarise(
+        slices, recipe, options.folds, options.output, options.command_line, reporter.progress, options.only_fold
+    )
     lines = [
         f"{name}: {m['mean']:.3f} (SD {m['sd_over_images']:.3f} over {m['images']} images, "
-        f"{m['sd_over_folds']:.3f} over {options.folds} folds)"
+        f"{m['sd_over_folds']:.3f} over {len(chosen)} fold(s))"
         for name, m in summary["metrics"].items()
         if m["mean"] is not None
     ]
     if "calibration" in summary:
         errors = [of["reliability"]["expected_calibration_error"] for of in (summary, summary["calibration"])]
         lines.append("expected calibration error: {:.3f}, calibrated on other folds {:.3f}".format(*errors))
-    path = options.output / "metrics.json"
+    path = options.output / ("" if options.only_fold is None else f"fold-{options.only_fold}") / "metrics.json"
     reporter.result({"output": str(path), "metrics": summary["metrics"]}, "\n".join([*lines, str(path)]))

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from infnet.commands.train import add_recipe_arguments, read_extra, recipe_from
+from infnet.commands.train import add_recipe_arguments, read_extra, recipe_from, tell_estimate
 from infnet.errors import InputError
 from infnet.reporting import Reporter
 from infnet.training.semi_recipe import SEMI_RECIPES, SemiRecipe
@@ -57,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--exclude-volumes", nargs="+", default=[], metavar="NAME", help="leave these out, by UNLABELLED_DIR/slices.csv"
     )
+    group.add_argument(
+        "--pause",
+        action="store_true",
+        help="stop after each making of pseudo-labels, so that they can be rejected or corrected; run again to go on",
+    )
     group = parser.add_argument_group("comparison with supervised training")
     group.add_argument(
         "--hold-out-fold",
@@ -78,7 +83,7 @@ def semi_recipe_from(options: argparse.Namespace) -> SemiRecipe:
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.data.labelled_slices import LabelledSlice, digest, read_labelled_slices, read_slices, read_soft_truths
     from infnet.data.prepared import without_volumes
-    from infnet.training.folds import check_folds, hold_out
+    from infnet.training.folds import check_folds, check_unlabelled, hold_out
 
     # Before the slow imports: all of these may be refused.
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -90,6 +95,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     unlabelled = without_volumes(read_slices(options.unlabelled), options.unlabelled, options.exclude_volumes)
 
     import infnet
+    from infnet.training.estimate import PlannedSemiSupervision
     from infnet.training.run_folder import claim
     from infnet.training.semi_supervised import SemiSupervision
     from infnet.weights.store import save_model
@@ -101,15 +107,17 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     training_slices, held_out = [*slices, *extra], list[LabelledSlice]()
     if options.hold_out_fold is not None:
         training_slices, held_out = hold_out(slices, options.folds, options.hold_out_fold, recipe.seed, extra)
+        check_unlabelled(held_out, unlabelled)
+    given_to_run = (training_slices, unlabelled, recipe, semi)
+    if options.estimate:
+        plan = PlannedSemiSupervision(*given_to_run, options.output / "planned")
+        if held_out:
+            plan.supervised()
+        plan.two_steps(plan.ready(options.pseudo_labels) if options.pseudo_labels else plan.propagate())
+        tell_estimate(plan.trainings, options, reporter, pseudo_labelled=plan.pseudo_labelled)
+        return
     training = SemiSupervision(
-        training_slices,
-        unlabelled,
-        recipe,
-        semi,
-        options.output,
-        options.device,
-        options.precision,
-        reporter.progress,
+        *given_to_run, options.output, options.device, options.precision, reporter.progress, options.pause
     )
     description = {
         "semi_supervision": asdict(semi),
@@ -129,7 +137,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         **description,
         "command": options.command_line,
         "infnet": infnet.__version__,
-        "slices": [s.stem for s in training.labelled],
+        "slices": len(training.labelled),
+        "slices_sha256": digest(training.labelled),  # not their names, which may be patients'
         "pseudo_labelled_slices": len(pseudo_labelled),
         "excluded_volumes": options.exclude_volumes,
         "seconds": round(time.monotonic() - started),  # of this call, the last one where there were several

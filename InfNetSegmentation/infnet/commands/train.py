@@ -3,6 +3,7 @@
 import argparse
 import ast
 import json
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from infnet.reporting import Reporter
 from infnet.training.recipe import CHOICES, PRESETS, Recipe, Task, preset
 
 if TYPE_CHECKING:
-    from infnet.data.labelled_slices import LabelledSlice
+    from infnet.data.labelled_slices import LabelledSlice, Slice
+    from infnet.training.estimate import Training
+    from infnet.weights.store import Model
 
 NAME = "train"
 HELP = "Train a model on labelled slices; run again with the same output to go on from its last checkpoint."
@@ -24,12 +27,16 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DATA_DIR", help="folder with Imgs/STEM.jpg or .png and GT/STEM.png")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN_DIR", help="run folder")
     parser.add_argument(
+        "--estimate", action="store_true", help="time a few steps, tell what the run will take, and write nothing"
+    )
+    parser.add_argument(
         "--extra",
         type=Path,
         action="append",
         default=[],
         metavar="DIR",
-        help="more slices to train on, healthy (GT all black) or pseudo-labelled (Soft); can be given again",
+        help="more slices to train on, healthy (GT all black) or pseudo-labelled (Soft); can be given again; in a "
+        "cross-validation, {fold} becomes the fold's number",
     )
     recipe = parser.add_argument_group("recipe", "A preset, of which each of the other options changes one thing.")
     recipe.add_argument(
@@ -45,7 +52,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         "loss": "paper-released-code: its BCE is not weighted; for findings it is sigmoids' instead of softmax's",
         "schedule": "paper-released-code: from epoch 50 on, a tenth of what is left every epoch",
         "multi_scale": "a batch is seen at one of the scales, or at all, a step each",
-        "encoder_weights": "what the encoder of Inf-Net or FCN8s starts from",
+        "encoder_weights": "of Inf-Net or FCN8s, to start from; imagenet is downloaded where no package has it",
     }
     for name, choices in CHOICES.items():
         recipe.add_argument(_option(name), choices=choices, help=explanations.get(name))
@@ -57,6 +64,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         ("momentum", float, "of SGD"),
         ("gradient_clip", float, "largest element of the gradient; 0: any"),
         ("ema_decay", float, "of the moving average of the weights; 0: no average"),
+        ("soft_share", float, "pseudo-labelled slices in an epoch, as a share of the labelled ones; default: all"),
         ("healthy_share", float, "healthy slices in an epoch, as a share of the others"),
         ("synthetic_lesions", float, "share of the healthy slices that lesions are painted into"),
         ("size", int, "side of the square that slices are resized to, in pixels"),
@@ -102,11 +110,28 @@ def recipe_from(options: argparse.Namespace, task: Task | None = None) -> Recipe
     return replace(recipe, network_options={**recipe.network_options, **network_options})
 
 
-def read_extra(options: argparse.Namespace) -> "list[LabelledSlice]":
-    """The slices of every ``--extra``. Raises InputError."""
+def read_extra(options: argparse.Namespace, fold: int | None = None) -> "list[LabelledSlice]":
+    """The slices of every ``--extra``; of a cross-validation's ``fold``, its own. Raises InputError."""
     from infnet.data.labelled_slices import read_labelled_slices
 
-    return [s for folder in options.extra for s in read_labelled_slices(folder)]
+    folders = [folder if fold is None else Path(str(folder).replace("{fold}", str(fold))) for folder in options.extra]
+    return [s for folder in folders for s in read_labelled_slices(folder)]
+
+
+def tell_estimate(
+    trainings: "Sequence[Training]",
+    options: argparse.Namespace,
+    reporter: Reporter,
+    initial: "Model | None" = None,
+    pseudo_labelled: "Sequence[Slice]" = (),
+) -> None:
+    """The answer to ``--estimate`` (`infnet.training.estimate.estimate`)."""
+    from infnet.training.estimate import estimate
+
+    found = estimate(
+        trainings, options.output, options.device, options.precision, initial, pseudo_labelled, reporter.progress
+    )
+    reporter.result(found.as_dict(), str(found))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     import infnet
-    from infnet.data.labelled_slices import read_labelled_slices
+    from infnet.data.labelled_slices import digest, read_labelled_slices
     from infnet.weights.cards import find_card, read_card
 
     # Before the slow imports: all of these may be refused.
@@ -145,17 +170,22 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     if options.calibrate and "calibration" not in metrics:
         raise InputError("--calibrate needs --metrics of a cross-validation for infection.")
 
+    from infnet.training.estimate import Training
     from infnet.training.fit import fit, is_first_process
     from infnet.training.model import make_model
     from infnet.weights.store import load_model, save_model
 
+    initial = load_model(options.initial) if options.initial else None
+    if options.estimate:
+        tell_estimate([Training("training", [*slices, *extra], recipe)], options, reporter, initial)
+        return
     module = fit(
         [*slices, *extra],
         recipe,
         options.output,
         options.device,
         reporter.progress,
-        initial=load_model(options.initial) if options.initial else None,
+        initial=initial,
         precision=options.precision,
         devices=options.devices,
     )
@@ -164,7 +194,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     training = {
         "command": options.command_line,
         "infnet": infnet.__version__,
-        "slices": [s.stem for s in slices],
+        "slices": len(slices),
+        "slices_sha256": digest(slices),  # not their names, which may be patients'
         "extra": len(extra),
         "seconds": round(module.seconds),
     }

@@ -7,13 +7,14 @@ has ``Soft``, whatever its values are.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from infnet.data.listing import volumes_of
 from infnet.errors import InputError, InputNotFoundError, UnreadableImageError
 
 _PAPERS_GREYS = (0, 38, 75)  # of the labels' colours in Fan et al.: black, dark red and dark green
@@ -36,12 +37,14 @@ class LabelledSlice(Slice):
 
     ``labels``: 0 background, 1 infection (or ground-glass opacity), 2 consolidation; all 0 is a healthy slice.
     ``prior``: infection probability as 0..255, or None where none was given. ``soft``: the truth as infection
-    probability, 0..255 (then ``labels`` is 1 from 128 on), or None where the labels are a reader's.
+    probability, 0..255 (then ``labels`` is 1 from 128 on), or None where the labels are a reader's. ``volume``: the CT
+    or patient that it is of, or None where that is not known.
     """
 
     labels: NDArray[np.uint8]
     prior: NDArray[np.uint8] | None = None
     soft: NDArray[np.uint8] | None = None
+    volume: str | None = None
 
     @property
     def is_healthy(self) -> bool:
@@ -122,19 +125,19 @@ def read_labelled_slices(folder: Path, priors: Path | None = None) -> Sequence[L
     """Every slice of ``folder/Imgs`` with its truth from ``folder/GT`` or ``folder/Soft``, sorted by stem.
 
     ``priors``: a folder of ``STEM.png`` infection probabilities (as ``infnet predict`` and ``infnet
-    cross-validate`` write them). Raises InputError where a truth or prior is missing or of another size, or where
-    there are both kinds of truth.
+    cross-validate`` write them). ``folder/slices.csv``, where there is one, names the volumes. Raises InputError where
+    a truth or prior is missing or of another size, or where there are both kinds of truth.
     """
     if (folder / "Soft").is_dir():
         if (folder / "GT").is_dir():
             raise InputError(f"{folder}: holds both GT and Soft; move one of them away.")
-        return read_soft_truths(read_slices(folder), folder / "Soft")
+        return _with_volumes(read_soft_truths(read_slices(folder), folder / "Soft"), folder)
     slices = []
     for s in read_slices(folder):
         labels = read_fitting(s, folder / "GT" / f"{s.stem}.png", read_labels)
         prior = read_fitting(s, priors / f"{s.stem}.png", read_grey) if priors else None
         slices.append(LabelledSlice(s.stem, s.image, labels, prior))
-    return slices
+    return _with_volumes(slices, folder)
 
 
 def read_soft_truths(slices: Iterable[Slice], folder: Path) -> Sequence[LabelledSlice]:
@@ -157,9 +160,14 @@ def digest(slices: Iterable[Slice]) -> str:
     sha256 = hashlib.sha256()
     for s in slices:
         sha256.update(repr((s.stem, s.image.shape)).encode())
-        for array in (getattr(s, field.name) for field in fields(s) if field.name != "stem"):
+        for array in (getattr(s, field.name) for field in fields(s) if field.name not in ("stem", "volume")):
             sha256.update(b"none" if array is None else array.tobytes())
     return sha256.hexdigest()
+
+
+def _with_volumes(slices: Iterable[LabelledSlice], folder: Path) -> list[LabelledSlice]:
+    volumes = volumes_of(folder)
+    return [replace(s, volume=volumes.get(s.stem)) for s in slices]
 
 
 def _open(path: Path) -> Image.Image:

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from infnet.data.files import written_whole
 from infnet.data.labelled_slices import Slice, eight_bit
+from infnet.data.listing import LISTING, read_rows
 from infnet.data.orientation import AxialView
 from infnet.errors import InputError
 from infnet.inference.slices import SliceLook
 
 T = TypeVar("T", bound=np.generic)
-
-LISTING = "slices.csv"
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def read_listing(folder: Path) -> list[PreparedSlice]:
     try:
         return [
             PreparedSlice(**{name: types[name](row[name]) for name in types})  # type: ignore[operator]
-            for row in _rows(folder)
+            for row in read_rows(folder)
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / LISTING}: not the list of infnet prepare ({error}).") from error
@@ -126,18 +125,9 @@ def without_volumes(slices: Sequence[Slice], folder: Path, excluded: Sequence[st
     """
     if not excluded:
         return slices
-    volumes = {row.get("file", ""): row.get("volume", "") for row in _rows(folder)}
+    volumes = {row.get("file", ""): row.get("volume", "") for row in read_rows(folder)}
     if unknown := set(excluded) - set(volumes.values()):
         raise InputError(f"{folder / LISTING}: has no volume {', '.join(sorted(unknown))}.")
     if missing := [s.stem for s in slices if s.stem not in volumes]:
         raise InputError(f"{folder / LISTING}: does not say which volume {missing[0]} is of.")
     return [s for s in slices if volumes[s.stem] not in excluded]
-
-
-def _rows(folder: Path) -> list[dict[str, str]]:
-    path = folder / LISTING
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); it names the volume of each slice.") from error

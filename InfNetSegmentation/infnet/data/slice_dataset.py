@@ -56,35 +56,38 @@ class SliceDataset(Dataset[Sample]):
                 map_ = (labelled.labels > 0).astype(np.float32)
             else:
                 map_ = unit_range(labelled.prior)
-            image = tv_tensors.Image(torch.tensor(labelled.image)[None] / 255)
-            prior = tv_tensors.Image(torch.from_numpy(map_)[None])
+            given = [unit_range(labelled.image), map_]
+            if labelled.soft is not None:
+                given.append(unit_range(labelled.soft))
+            maps = tv_tensors.Image(torch.from_numpy(np.stack(given)))  # as one: each warp is paid for once
             labels = tv_tensors.Mask(torch.from_numpy(labelled.labels.astype(np.int64))[None])
-            soft = () if labelled.soft is None else (tv_tensors.Image(torch.tensor(labelled.soft)[None] / 255),)
-            image, prior, labels, *soft = self._geometry(*self._resize(image, prior, labels, *soft))
+            maps, labels = self._geometry(*self._resize(maps, labels))
+            image, prior, *soft = maps.as_subclass(torch.Tensor).split(1)
             if labelled.is_healthy and torch.rand(()) < self._synthetic_lesions:
                 image, painted = add_lesions(image)
                 labels, prior = painted[None], (painted[None] > 0).float()
-            image = self._intensity(image).clamp(0, 1)
+            image = self._intensity(tv_tensors.Image(image)).clamp(0, 1)
         mask = soft[0] if soft else (labels > 0).float()
-        return Sample(
-            image.as_subclass(torch.Tensor),
-            labels[0].as_subclass(torch.Tensor),
-            prior.as_subclass(torch.Tensor),
-            mask.as_subclass(torch.Tensor),
-        )
+        return Sample(*(t.as_subclass(torch.Tensor) for t in (image, labels[0], prior, mask)))
 
 
 class SeededSampler(Sampler[tuple[int, int]]):
     """Yields (index, seed) for `SliceDataset`: a new order and new seeds every epoch, all from ``seed``.
 
-    Of the healthy slices, every epoch draws as many as are ``healthy_share`` of the others, or all where there are
-    fewer; of healthy slices alone, all.
+    An epoch has every slice in which a reader found infection. Of those with a soft truth it draws as many as are
+    ``soft_share`` of them, or all where that is None; of the healthy ones as many as are ``healthy_share`` of both
+    together. Where there are fewer, or there is nothing to take a share of, it has all.
     """
 
-    def __init__(self, slices: Sequence[LabelledSlice], seed: int, healthy_share: float) -> None:
+    def __init__(
+        self, slices: Sequence[LabelledSlice], seed: int, healthy_share: float, soft_share: float | None = None
+    ) -> None:
+        self._is_soft = np.array([s.soft is not None for s in slices])
         self._is_healthy = np.array([s.is_healthy for s in slices])
-        healthy = int(self._is_healthy.sum())
-        others = len(slices) - healthy
+        soft, healthy = int(self._is_soft.sum()), int(self._is_healthy.sum())
+        labelled = len(slices) - soft - healthy
+        self._soft_drawn = min(soft, round(soft_share * labelled)) if labelled and soft_share is not None else soft
+        others = labelled + self._soft_drawn
         self._healthy_drawn = min(healthy, round(healthy_share * others)) if others else healthy
         self._length = others + self._healthy_drawn
         self._seed = seed
@@ -99,7 +102,9 @@ class SeededSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = np.random.default_rng([self._seed, self._epoch])
         order = generator.permutation(len(self._is_healthy))
-        is_healthy = self._is_healthy[order]
-        drawn = order[~is_healthy | (is_healthy.cumsum() <= self._healthy_drawn)]
+        is_soft, is_healthy = self._is_soft[order], self._is_healthy[order]
+        left_out = (is_soft & (is_soft.cumsum() > self._soft_drawn)) | (
+            is_healthy & (is_healthy.cumsum() > self._healthy_drawn)
+        )
         seeds = generator.integers(2**62, size=self._length)
-        return iter(zip(drawn.tolist(), seeds.tolist(), strict=True))
+        return iter(zip(order[~left_out].tolist(), seeds.tolist(), strict=True))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infnet.data.files import written_whole
-from infnet.data.labelled_slices import LabelledSlice, digest, eight_bit, read_grey, unit_range
+from infnet.data.labelled_slices import LabelledSlice, eight_bit, read_grey, unit_range
 from infnet.devices import choose_device
 from infnet.evaluation.calibration import Reliability, calibrated, fit_platt_scaling
 from infnet.evaluation.metrics import Metrics, dice, threshold_mean_dice, threshold_metrics
@@ -20,11 +20,11 @@ from infnet.evaluation.statistics import summarise as means
 from infnet.inference.predictor import consolidation_probability, predict_infection, resize, stack
 from infnet.reporting import Progress, silent
 from infnet.training.fit import fit, weights_digest
-from infnet.training.folds import folds, hold_out
+from infnet.training.folds import folds_of, hold_out
 from infnet.training.model import make_model
 from infnet.training.recipe import Recipe
 from infnet.training.run_folder import claim
-from infnet.weights.store import Model
+from infnet.weights.store import Model, save_model
 
 Maps = dict[str, NDArray[np.floating]]
 """Probabilities of infection (H, W), by the slice's stem."""
@@ -47,26 +47,30 @@ def run_fold(
     For the infection task, ``predictions/STEM.png`` is the infection probability and ``consolidation/STEM.png``, if the
     network tells the findings apart, the probability of consolidation given infection. For findings,
     ``predictions/STEM.png`` is the latter, with the slices' own priors. A fold predicted already is left alone.
-    Training as by `infnet.training.fit.fit`; predictions are in float32. Raises InputError for the folder of another
-    cross-validation, and where an extra slice is one of those that are to be held out.
+    ``fold-N`` gets the training's log and the fold's model. Training as by `infnet.training.fit.fit`; predictions are
+    in float32. Raises InputError for the folder of another cross-validation, and where an extra slice is one of those
+    that are to be held out.
     """
     training, held_out = hold_out(slices, count, index, recipe.seed, extra)
     # Noted where there is one, so that a finished fold is not taken for one that started elsewhere.
     start = {} if initial is None else {"initial_sha256": weights_digest(initial.network)}
-    claim(run_folder, recipe, slices, folds=count, extra={"slices": len(extra), "sha256": digest(extra)}, **start)
+    claim(run_folder, recipe, slices, folds=count, **start)
+    name = f"fold-{index}"
+    fold = run_folder / name
+    claim(fold, recipe, training)
     if all((run_folder / "predictions" / f"{s.stem}.png").is_file() for s in held_out):
         return
-    name = f"fold-{index}"
-    module = fit(training, recipe, run_folder / name, device, progress, f"fold {index + 1}", initial, precision)
+    module = fit(training, recipe, fold / "training", device, progress, f"fold {index + 1}", initial, precision)
     chosen = choose_device(device)
-    model = make_model(name, module)
+    model = make_model(name, module, {"seconds": round(module.seconds)})
+    save_model(fold / "model", model.card, model.network)
     model.network.to(chosen)
     for s in held_out:
         for folder, map_ in _predict(model, s, chosen).items():
             (run_folder / folder).mkdir(parents=True, exist_ok=True)
             with written_whole(run_folder / folder / f"{s.stem}.png") as temporary:
                 Image.fromarray(eight_bit(resize(map_[0].cpu(), s.image.shape))).save(temporary)
-    shutil.rmtree(run_folder / name / "checkpoints")  # of no more use, and gigabytes of the large networks
+    shutil.rmtree(fold / "training" / "checkpoints")  # of no more use, and gigabytes of the large networks
 
 
 def _predict(model: Model, slice_: LabelledSlice, device: torch.device) -> dict[str, torch.Tensor]:
@@ -88,16 +92,23 @@ def summarise(
     run_folder: Path,
     command: str = "",
     progress: Progress = silent,
+    only_fold: int | None = None,
 ) -> dict[str, Any]:
     """Metrics of the predictions of all folds, also written to ``run_folder/metrics.json``.
 
-    Per image, and as mean with its confidence interval and standard deviation over images, and over fold means.
+    Of ``only_fold`` alone, without the calibration, to ``run_folder/fold-N/metrics.json``. Per image, and as mean with
+    its confidence interval and standard deviation over images, and over fold means.
     Infection: the metrics at 0.5 and the paper's threshold-mean Dice; how reliable the maps are; and the
     ``calibration`` that makes them so, ``temperature`` and ``offset`` of a model card (`_calibrate`). Findings: Dice of
     GGO and of consolidation, each over the images that have it, the infection being the slices' own prior, or the
     network's own where it finds both, at 0.5. ``command`` is noted as what repeats them.
     """
-    split = folds([s.stem for s in slices], count, recipe.seed)
+    split = folds_of(slices, count, recipe.seed)
+    note = run_folder / "metrics.json"
+    if only_fold is not None:
+        split = [split[only_fold]]
+        slices = [s for s in slices if s.stem in split[0]]
+        note = run_folder / f"fold-{only_fold}" / "metrics.json"
     images: dict[str, Metrics] = {s.stem: {} for s in slices}
     summary: dict[str, Any] = {"command": command, "folds": count, "seed": recipe.seed, "recipe": recipe.as_dict()}
     if recipe.task == "infection":
@@ -108,7 +119,7 @@ def summarise(
             images[stem]["threshold_mean_dice"] = threshold_mean_dice(map_, truths[stem])
             progress("metrics", done, len(maps))
         summary["reliability"] = _reliability(maps, truths)
-        if 0 < summary["reliability"]["infected_share"] < 1:
+        if len(split) > 1 and 0 < summary["reliability"]["infected_share"] < 1:
             summary["calibration"] = _calibrate(maps, truths, split, images)
     for s in slices:
         if recipe.task == "infection":
@@ -137,7 +148,7 @@ def summarise(
             "images": len(values),
         }
     summary["images"] = images
-    with written_whole(run_folder / "metrics.json") as temporary:
+    with written_whole(note) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
 

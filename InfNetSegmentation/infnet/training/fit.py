@@ -62,7 +62,7 @@ def fit(
     their own. Raises InputError where the slices are too few or lack what the network shall learn, where ``initial``
     does not fit, for a batch that cannot be shared evenly, and for the folder of another training.
     """
-    draws = SeededSampler(slices, recipe.seed, recipe.healthy_share)
+    draws = SeededSampler(slices, recipe.seed, recipe.healthy_share, recipe.soft_share)
     batch_size = min(recipe.batch_size, len(draws))
     if batch_size < 2:
         raise InputError(f"{len(draws)} labelled slice(s) in an epoch: training needs two or more (--healthy-share?).")
@@ -101,7 +101,8 @@ def fit(
             del found, state  # several times the network's memory
         module.to(memory_format=torch.channels_last)
         dataset = SliceDataset(slices, max(recipe.sizes()), recipe.augmentation, recipe.synthetic_lesions)
-        loader = DataLoader(dataset, batch_sampler=batches)
+        workers = _workers(chosen, trainer.world_size)
+        loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=chosen.type == "cuda")
         trainer.fit(module, loader, ckpt_path=resume_from, weights_only=True)
     return module.cpu().eval()
 
@@ -140,6 +141,12 @@ def _trainer(
         enable_model_summary=False,
         log_every_n_steps=1,
     )
+
+
+def _workers(device: torch.device, processes: int) -> int:
+    """How many processes prepare the batches of one: none where the CPU trains, else its cores' share, up to eight."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if device.type == "cpu" else min(8, cores // processes - 1)
 
 
 def _moving_average(decay: float) -> Callable[..., torch.Tensor]:

@@ -1,25 +1,48 @@
-"""The folds of a cross-validation, by image id."""
+"""The folds of a cross-validation, by image id; slices of one CT or patient stay together, where that is known."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from infnet.data.labelled_slices import LabelledSlice
+from infnet.data.labelled_slices import LabelledSlice, Slice
 from infnet.errors import InputError
 
 
-def folds(stems: Sequence[str], count: int, seed: int) -> list[list[str]]:
-    """``stems`` dealt into ``count`` folds of equal size (to one), at random from ``seed``."""
-    order = np.random.default_rng(seed).permutation(sorted(stems))
-    return [sorted(map(str, fold)) for fold in np.array_split(order, count)]
+def folds(stems: Sequence[str], count: int, seed: int, volumes: Mapping[str, str | None] = {}) -> list[list[str]]:
+    """``stems`` dealt into ``count`` folds at random from ``seed``.
+
+    ``volumes``: what must stay together, by stem; the folds have as many volumes each (to one). A stem without is one
+    of its own.
+    """
+    groups: dict[str, list[str]] = {}
+    for stem in sorted(stems):
+        groups.setdefault(volumes.get(stem) or stem, []).append(stem)
+    order = np.random.default_rng(seed).permutation(sorted(groups))
+    return [sorted(stem for group in fold for stem in groups[str(group)]) for fold in np.array_split(order, count)]
+
+
+def folds_of(slices: Sequence[LabelledSlice], count: int, seed: int) -> list[list[str]]:
+    """The folds of ``slices``, by their stems and volumes."""
+    return folds([s.stem for s in slices], count, seed, {s.stem: s.volume for s in slices})
 
 
 def check_folds(slices: Sequence[LabelledSlice], count: int, index: int | None = None) -> None:
     """Raise InputError where ``slices`` cannot be dealt into ``count`` folds, or there is no fold ``index``."""
-    if not 2 <= count <= len(slices):
-        raise InputError(f"{count} folds of {len(slices)} slices: 2 to {len(slices)} can be used.")
+    volumes = len({s.volume or s.stem for s in slices})
+    if not 2 <= count <= volumes:
+        what = "CTs, whose slices stay together" if volumes < len(slices) else "slices"
+        raise InputError(f"{count} folds of {volumes} {what}: 2 to {volumes} can be used.")
     if index is not None and not 0 <= index < count:
         raise InputError(f"Fold {index} of {count}: they are called 0 to {count - 1}.")
+
+
+def check_unlabelled(held_out: Iterable[LabelledSlice], unlabelled: Iterable[Slice]) -> None:
+    """Raise InputError where an unlabelled slice is the same picture as one that is held out."""
+    pictures = {(s.image.shape, s.image.tobytes()): s.stem for s in held_out}
+    for s in unlabelled:
+        if (s.image.shape, s.image.tobytes()) in pictures:
+            stem = pictures[s.image.shape, s.image.tobytes()]
+            raise InputError(f"{s.stem}: an unlabelled slice that is also the held-out {stem}; leave one of them out.")
 
 
 def hold_out(
@@ -33,5 +56,5 @@ def hold_out(
     for s in extra:
         if s.image.tobytes() in images:
             raise InputError(f"{s.stem}: an extra slice that is also one of those to be held out; leave it out.")
-    fold = set(folds([s.stem for s in slices], count, seed)[index])
+    fold = set(folds_of(slices, count, seed)[index])
     return [*(s for s in slices if s.stem not in fold), *extra], [s for s in slices if s.stem in fold]

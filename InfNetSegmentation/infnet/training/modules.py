@@ -58,16 +58,10 @@ class SliceModule(lightning.LightningModule):
         torch.manual_seed(int(sequence.generate_state(1)[0]))
 
     def training_step(self, batch: Sample, batch_index: int) -> torch.Tensor:
-        loss = self.loss(_resized(batch, self._size()))
+        loss = self.loss(_resized(batch, self.recipe.size_at(self.global_step)))
         self.log("loss", loss)
         self.log("epoch", self.global_step / self.steps_per_epoch)
         return loss
-
-    def _size(self) -> int:
-        sizes = self.recipe.sizes()
-        if self.recipe.multi_scale == "all":
-            return sizes[self.global_step % len(sizes)]
-        return int(np.random.default_rng([self.recipe.seed, self.global_step]).choice(sizes))
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe

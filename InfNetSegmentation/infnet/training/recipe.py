@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from infnet.errors import InputError
 
 Task = Literal["infection", "findings"]
@@ -29,7 +31,9 @@ class Recipe:
         "paper-released-code": from epoch 50 on, every epoch divides what is left of the learning rate by ten
     gradient_clip - every element of the gradient is kept within ± this value; 0: as it is
     ema_decay - the result is the moving average of the weights with this decay a step; 0: the last weights
-    healthy_share - healthy slices in an epoch, drawn anew every time, as a share of the others
+    soft_share - slices with a soft truth in an epoch, drawn anew every time, as a share of the labelled ones with
+        infection; None: all of them
+    healthy_share - healthy slices in an epoch, drawn anew every time, as a share of all others
     synthetic_lesions - share of the healthy slices that lesions are painted into
     size - side of the square that slices are resized to, in pixels
     scales, multi_scale - sizes, as multiples of ``size`` rounded to 32 pixels, that a batch is seen at: at "random"
@@ -50,6 +54,7 @@ class Recipe:
     epochs: int = 50
     batch_size: int = 5
     augmentation: bool = True
+    soft_share: float | None = None
     healthy_share: float = 0.4
     synthetic_lesions: float = 0.5
     size: int = 352
@@ -89,6 +94,7 @@ class Recipe:
             f"momentum {self.momentum}: from 0 to less than 1": not 0 <= self.momentum < 1,
             f"gradient clip {self.gradient_clip}: 0 or more": not self.gradient_clip >= 0,
             f"EMA decay {self.ema_decay}: from 0 to less than 1": not 0 <= self.ema_decay < 1,
+            f"soft share {self.soft_share}: 0 or more": self.soft_share is not None and not self.soft_share >= 0,
             f"healthy share {self.healthy_share}: 0 or more": not self.healthy_share >= 0,
             f"synthetic lesions {self.synthetic_lesions}: from 0 to 1": not 0 <= self.synthetic_lesions <= 1,
             f"size {self.size}: 64 pixels or more": self.size < 64,
@@ -108,6 +114,13 @@ class Recipe:
     def sizes(self) -> tuple[int, ...]:
         """The side lengths of the multi-scale training, multiples of 32."""
         return tuple(round(self.size * scale / 32) * 32 for scale in self.scales)
+
+    def size_at(self, step: int) -> int:
+        """The side length that a step of the training sees its batch at, a function of the seed and the step alone."""
+        sizes = self.sizes()
+        if self.multi_scale == "all":
+            return sizes[step % len(sizes)]
+        return int(np.random.default_rng([self.seed, step]).choice(sizes))
 
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from infnet.data.files import written_whole
+from infnet.data.files import read_json, written_whole
 from infnet.data.labelled_slices import LabelledSlice, digest
 from infnet.errors import InputError, OutputError
 from infnet.training.recipe import Recipe
@@ -20,7 +20,7 @@ def claim(folder: Path, recipe: Recipe, slices: Sequence[LabelledSlice], **more:
     note = folder / "run.json"
     try:
         if note.is_file():
-            if json.loads(note.read_text(encoding="utf-8")) != run:
+            if read_json(note) != run:
                 raise InputError(f"{folder}: holds another training (see run.json); choose another folder.")
             return
         folder.mkdir(parents=True, exist_ok=True)

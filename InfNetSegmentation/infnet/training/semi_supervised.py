@@ -27,6 +27,7 @@ from PIL import Image
 from infnet.data.files import written_whole
 from infnet.data.labelled_slices import LabelledSlice, Slice, digest, eight_bit, unit_range
 from infnet.devices import choose_device
+from infnet.errors import ReviewPause
 from infnet.inference.predictor import FloatSlice, infection_probability, resize, stack
 from infnet.reporting import Progress, silent
 from infnet.training.fit import fit
@@ -47,6 +48,7 @@ class SemiSupervision:
     The run folder has ``supervised``, ``round-001`` …, ``pre-training`` and ``semi-supervised``, in each the losses and
     the model (of the rounds, only the last one's), and in the rounds the pseudo-labels. A person's word on these
     (`Review`) counts in every training that starts later, and one that was interrupted then starts again.
+    With ``pause``, `ReviewPause` is raised once after each making of pseudo-labels, before they are trained on.
     ``device`` and ``precision`` are those of `infnet.training.fit.fit`; pseudo-labels are computed in float32.
     """
 
@@ -58,6 +60,7 @@ class SemiSupervision:
     device: str = "auto"
     precision: str = "auto"
     progress: Progress = silent
+    pause: bool = False
 
     def supervised(self) -> Model:
         """Lines 1 and 2: M trained on D_Labeled."""
@@ -143,6 +146,11 @@ class SemiSupervision:
                 write_pseudo_label(folder, s, self._probability(m, s))
             self.progress("pseudo-labels", done, len(slices))
         write_montage(folder, slices)
+        told = folder / "paused"
+        if self.pause and not told.exists():
+            self._read({name: slices})  # for its list of them
+            told.touch()
+            raise ReviewPause(f"Paused for a review of {folder}; run again to go on.")
 
     def _read(self, pseudo_labels: Mapping[str, Sequence[Slice]]) -> list[LabelledSlice]:
         return [
