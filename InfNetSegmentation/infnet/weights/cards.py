@@ -1,15 +1,17 @@
 """Model cards: what a model is, where it comes from and how good it is. Read without importing torch."""
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from infnet.data.files import read_json
 from infnet.errors import InvalidModelError, UnknownModelError
 
 _SHIPPED = Path(__file__).parent
-DEFAULT_MODELS: Mapping[str, str] = {"infection": "inf-net-lite0", "findings": "guided-unet"}
+_LARGEST_INPUT = 2048  # pixels of a side; more is no CT's
+DEFAULT_MODELS: Mapping[str, str] = {"infection": "inf-net-lite2", "findings": "guided-unet"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class ModelCard:
     """The infection's probability is sigmoid(logit / temperature + offset), logit being that of the network's own, so
     that its probabilities are those that are met (Platt scaling, `infnet.evaluation.calibration`)."""
     gate_threshold: float | None = None
-    """Probability of the network's gate below which a slice counts as healthy; None: the gate is told, not used."""
+    """Probability of the network's gate, from the slice without its mirror images, below which it counts as healthy;
+    None: the gate is told, not used."""
     window: tuple[float, float] = (-1100.0, 250.0)
     """HU shown to the network as 0 and as 1; the default was fitted to COVID-SemiSeg (`infnet.data.window`)."""
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -43,6 +46,27 @@ class ModelCard:
     limits: str = ""
     sha256: str = ""
     """Of the weights' file."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no model can be asked with; a card is a file that anyone may have written."""
+        texts = (self.name, self.summary, self.licence, self.limits, self.sha256)
+        numbers = (self.threshold, self.temperature, self.offset, *self.window)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("name, summary, licence, limits or sha256 is no text")
+        if self.task not in ("infection", "findings"):
+            raise ValueError(f"task is {self.task!r}, neither infection nor findings")
+        if not all(isinstance(value, Mapping) for value in (self.network, self.training, self.metrics)):
+            raise ValueError("network, training or metrics is no set of named values")
+        if not isinstance(self.network.get("options", {}), Mapping):
+            raise ValueError("the network's options are no set of named values")
+        if not (isinstance(self.input_size, int) and 32 <= self.input_size <= _LARGEST_INPUT):
+            raise ValueError(f"input_size is {self.input_size!r}, not 32 to {_LARGEST_INPUT} pixels")
+        if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+            raise ValueError("threshold, temperature, offset or window is no number")
+        if not (len(self.window) == 2 and self.window[0] < self.window[1]):
+            raise ValueError("window is not a lower and a higher value in HU")
+        if not (0 < self.threshold < 1 and 0 <= (self.gate_threshold or 0) <= 1 and self.temperature > 0):
+            raise ValueError("threshold and gate_threshold are not probabilities, or temperature is not positive")
 
     @property
     def tells_findings(self) -> bool:
@@ -58,11 +82,11 @@ def shipped_models() -> list[ModelCard]:
 def read_card(path: Path) -> ModelCard:
     """The card at ``path``. Raises InvalidModelError where it is not one."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         known = {f.name for f in fields(ModelCard)}
         return ModelCard(**{k: v for k, v in values.items() if k in known})
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidModelError(f"{path}: not a model card ({error}).") from error
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise InvalidModelError(f"{path}: not a model card ({error}); get the model again.") from error
 
 
 def find_card(name_or_path: str) -> Path:

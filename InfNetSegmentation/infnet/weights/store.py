@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from safetensors import SafetensorError
+import torch
 from safetensors.torch import load, save
 from torch import nn
 
@@ -38,9 +38,15 @@ def load_model(name_or_path: str) -> Model:
     if hashlib.sha256(data).hexdigest() != card.sha256:
         raise InvalidModelError(f"{weights}: not the weights that {path.name} describes (SHA-256); get both again.")
     try:
-        network = build_network(card.network["name"], card.network["options"])
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load(data).items()})
-    except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        state = {k: v.float() if v.is_floating_point() else v for k, v in load(data).items()}
+        name, options = card.network["name"], card.network["options"]
+        with torch.device("meta"):  # a card can ask for a network of any size; this one takes no memory
+            build_network(name, options).load_state_dict(state, assign=True)
+        network = build_network(name, options)
+        network.load_state_dict(state)
+    except InvalidModelError:
+        raise
+    except Exception as error:  # the options go to libraries, which raise what they like
         raise InvalidModelError(f"{weights}: does not fit the network of {path.name} ({error}).") from error
     return Model(card, network.eval())
 
