@@ -1,13 +1,15 @@
 """The command line ``infnet``. Each command is a module of `infnet.commands`; heavy imports happen inside it."""
 
 import argparse
+import io
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from infnet import __version__, commands
-from infnet.errors import CancelledError, InfNetError
+from infnet.errors import CancelledError, InfNetError, OutOfMemoryError
 from infnet.reporting import BarReporter, JsonReporter, Reporter
 
 
@@ -32,7 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status (0, or that of the error: `infnet.errors`)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        _behave_as_program()
+        arguments = sys.argv[1:]
     options = build_parser().parse_args(arguments)
     options.command_line = shlex.join(["infnet", *arguments])
     reporter: Reporter = (
@@ -42,13 +46,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with reporter:
             options.run(options, reporter)
     except InfNetError as error:
-        reporter.error(error)
-        return error.exit_status
+        return _failed(reporter, error)
     except KeyboardInterrupt:
-        cancelled = CancelledError("Interrupted.")
-        reporter.error(cancelled)
-        return cancelled.exit_status
+        return _failed(reporter, CancelledError("Interrupted."))
+    except (MemoryError, RuntimeError) as error:  # ITK and PyTorch have no class of their own for it
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in ("alloc", "out of memory")):
+            raise
+        return _failed(reporter, OutOfMemoryError("The memory is used up; close other programs, or crop the CT."))
     return 0
+
+
+def _failed(reporter: Reporter, error: InfNetError) -> int:
+    reporter.error(error)
+    return error.exit_status
+
+
+def _behave_as_program() -> None:
+    """A request to end (SIGTERM) is one to stop, and a name that the terminal cannot show is no error."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

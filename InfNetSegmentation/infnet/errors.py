@@ -131,3 +131,9 @@ class CancelledError(InfNetError):
 
     code = "cancelled"
     exit_status = 130
+
+
+class ReviewPause(CancelledError):
+    """A training waits until a person has looked at its pseudo-labels, as was asked for."""
+
+    code = "review"

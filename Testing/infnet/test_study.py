@@ -61,17 +61,21 @@ def test_a_study_written_over_another_keeps_nothing_of_it(study, chest):
     assert again.patient is None and again.lobes() is None and again.infection() is None
 
 
-def test_a_study_whose_images_fail_is_no_study(study, chest, monkeypatch):
+def test_a_study_that_cannot_be_written_leaves_the_one_before(study, chest, monkeypatch):
     write_study(study, chest.findings, chest.lungs)
+    files = {path.name: path.read_bytes() for path in study.folder.iterdir()}
 
     def full(image, path, **options):
         raise RuntimeError("No space left on device")
 
     monkeypatch.setattr(sitk, "WriteImage", full)
     with pytest.raises(OutputError, match="No space left"):
-        write_study(study, chest.findings, chest.lungs)
-    with pytest.raises(InvalidStudyError, match="no finished study"):
-        read_study(study.folder)
+        write_study(replace(study, patient="18"), chest.findings, chest.lungs)
+    assert {path.name: path.read_bytes() for path in study.folder.iterdir()} == files
+    other = replace(study, folder=study.folder.with_name("new"))
+    with pytest.raises(OutputError, match="No space left"):
+        write_study(other, chest.findings, chest.lungs)
+    assert not other.folder.exists()
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,14 @@ def add_precision_argument(parser: argparse.ArgumentParser, default: str) -> Non
     )
 
 
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust-hu",
+        action="store_true",
+        help="take the CT's values for Hounsfield units even where they cannot be those of a chest CT",
+    )
+
+
 def probability(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:

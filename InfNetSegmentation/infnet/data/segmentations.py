@@ -14,6 +14,8 @@ import SimpleITK as sitk
 
 from infnet.data.files import written_whole
 from infnet.data.findings import FINDINGS
+from infnet.data.integrity import write_checked
+from infnet.errors import InputError
 
 SEGMENTATION_ENDING = ".seg.nrrd"
 _PROVENANCE_TAG = "InfNet.Provenance:"
@@ -66,15 +68,21 @@ def write_segmentation(
     for key, value in fields.items():
         image.SetMetaData(key, value)
     with written_whole(path) as temporary:
-        sitk.WriteImage(image, temporary, useCompression=True)
+        write_checked(image, temporary)
 
 
 def read_provenance(image: sitk.Image) -> dict[str, Any]:
-    """The provenance in the header of a segmentation that was read from a file; empty where it has none."""
+    """The provenance in the header of a segmentation that was read from a file; empty where it has none.
+
+    Raises `InputError` where it is damaged.
+    """
     key = "Segment0_Tags"
     tags = image.GetMetaData(key).split("|") if image.HasMetaDataKey(key) else []
     texts = [tag.removeprefix(_PROVENANCE_TAG) for tag in tags if tag.startswith(_PROVENANCE_TAG)]
-    return dict(json.loads(texts[0])) if texts else {}
+    try:
+        return dict(json.loads(texts[0])) if texts else {}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"The provenance in the segmentation's header is damaged ({error}).") from error
 
 
 def segment_names(image: sitk.Image) -> list[str]:
@@ -86,7 +94,8 @@ def label_segments(image: sitk.Image, label_of: Callable[[str, str], int | None]
     """The segments of an image that was read from a .seg.nrrd, as a label image (uint8) on the file's own grid.
 
     ``label_of`` tells a segment's label by its name and its TerminologyEntry tag ("" where it has none); None leaves
-    it out. Where segments overlap, the higher label counts.
+    it out. Where segments overlap, the higher label counts. Raises `InputError` for a segment of a layer or label that
+    the file does not have.
     """
     layers = sitk.GetArrayViewFromImage(image)
     layers = np.moveaxis(layers, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else layers[None]
@@ -95,7 +104,10 @@ def label_segments(image: sitk.Image, label_of: Callable[[str, str], int | None]
         entry = re.search(r"TerminologyEntry:([^|]*)", fields.get("Tags", ""))
         label = label_of(fields.get("Name", ""), entry[1] if entry else "")
         if label is not None:
-            inside = layers[int(fields.get("Layer", 0))] == int(fields.get("LabelValue", 1))
+            try:
+                inside = layers[int(fields.get("Layer", 0))] == int(fields.get("LabelValue", 1))
+            except (ValueError, IndexError) as error:
+                raise InputError(f"Segment {fields.get('Name')}: no such layer or label; save it again.") from error
             labels[inside] = np.maximum(labels[inside], label)
     result = sitk.GetImageFromArray(labels)
     result.SetSpacing(image.GetSpacing())
@@ -108,7 +120,7 @@ def _segments(image: sitk.Image) -> list[dict[str, str]]:
     """The header's fields of each segment, by their names without the segment's number."""
     segments: dict[str, dict[str, str]] = {}
     for key in image.GetMetaDataKeys():
-        if match := re.fullmatch(r"(Segment\d+)_(.*)", key):
+        if match := re.fullmatch(r"(Segment\d+)_(\w+)", key, re.ASCII):
             segments.setdefault(match[1], {})[match[2]] = image.GetMetaData(key)
     return list(segments.values())
 
