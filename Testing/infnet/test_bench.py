@@ -8,16 +8,17 @@ import SimpleITK as sitk
 import torch
 from infnet import cli
 from infnet.data.volumes import read_ct
-from infnet.inference import benchmark
-from infnet.inference.benchmark import REFERENCE, Way, measure_job, measure_speed, share_outside_network, slices_of
+from infnet.errors import InfNetError
+from infnet.inference import benchmark, job_benchmark
+from infnet.inference.benchmark import REFERENCE, Way, measure_speed, original_model, slices_of
 from infnet.inference.case import Settings
-from infnet.inference.predictor import SlicePredictor
+from infnet.inference.job_benchmark import Job, measure_job
 from infnet.inference.runtimes.probabilities import Probabilities
 from infnet.inference.slices import SliceLook
 from infnet.machine import machine_facts
 from infnet.networks import InfectionGuidedUNet, InfNet
 from infnet.weights.cards import ModelCard
-from infnet.weights.store import save_model
+from infnet.weights.store import load_model, save_model
 
 
 @pytest.fixture(scope="module")
@@ -96,36 +97,63 @@ def test_peak_memory_is_a_process_of_its_own(models):
     assert 100 < mb < 4000
 
 
-def test_a_jobs_stages_are_timed(ct, models, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark.subprocess, "run", lambda *_, **__: None)
+def test_a_whole_job_is_a_process_of_its_own(ct, models, tmp_path):
     settings = Settings(models["infection"], models["findings"], lobe_source="none", device="cpu", runtime="eager")
-    seconds = measure_job(ct, settings, tmp_path / "study")
-    stages = ["import", "read", "models", "lungs", "slices", "network", "back-mapping", "quantification", "write"]
-    assert list(seconds) == stages
-    assert all(value >= 0 for value in seconds.values())
-    assert seconds["network"] > seconds["slices"] > 0
-    assert (tmp_path / "study" / "result.json").is_file()
+    steps = []
+    job = measure_job(ct, settings, tmp_path / "study", lambda stage, *_: steps.append(stage))
+    stages = ["start and end", "read", "lungs", "models", "network", "back-mapping", "quantification", "write"]
+    assert list(job.seconds) == stages and min(job.seconds.values()) >= 0
+    assert job.seconds["start and end"] > 0.1 and job.processor_seconds > 1 and job.peak_memory_mb > 100
+    assert {"read", "lungs", "infection", "write"} <= set(steps)
+    assert json.loads((tmp_path / "study" / "result.json").read_text())["provenance"]["runtime"] == "eager"
 
 
-def test_the_share_outside_the_network_is_of_the_jobs_own_stages():
-    seconds = {"import": 50, "models": 50, "slices": 50, "read": 1, "lungs": 2, "network": 16, "write": 1}
-    assert share_outside_network(seconds) == pytest.approx(0.2)
+def test_a_job_that_fails_says_why(tmp_path, monkeypatch):
+    with pytest.raises(InfNetError, match="no such file"):
+        measure_job(tmp_path / "none.nrrd", Settings(), tmp_path / "study")
+    monkeypatch.setattr(job_benchmark.sys, "executable", "false")
+    with pytest.raises(InfNetError, match="ended without a word"):
+        measure_job(tmp_path / "none.nrrd", Settings(), tmp_path / "study")
+
+
+def test_the_share_outside_the_network_is_of_the_clock():
+    job = Job(
+        {"start and end": 30.0, "models": 30.0, "read": 1.0, "lungs": 2.0, "network": 16.0, "write": 1.0}, 0, None
+    )
+    assert job.share_outside_network == pytest.approx(0.8)
+    assert job.share_outside_network_once_loaded == pytest.approx(0.2)
+
+
+def test_the_original_is_the_papers_network(tmp_path):
+    model = load_model(original_model(tmp_path, 64))
+    assert model.card.network == {"name": "inf-net", "options": {"encoder": "res2net50"}}
+    assert model.card.input_size == 64
+    parameters = sum(p.numel() for p in model.network.parameters())
+    assert round((parameters + 2048 * 1000 + 1000) / 1e6, 3) == 33.122, "with a classifier, as the paper counts them"
 
 
 def test_the_command_prints_a_table_and_writes_json(ct, models, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "measure_job", lambda *_: {"lungs": 1.0, "slices": 5.0, "network": 3.0})
+    job = Job({"lungs": 1.0, "models": 1.0, "network": 2.0}, 3.0, 123.0)
+    monkeypatch.setattr(job_benchmark, "measure_job", lambda *_: job)
     monkeypatch.setattr(benchmark, "_peak_memory_of_process", lambda *_: None)
     arguments = ["--ct", ct, "--json", tmp_path / "b.json", "--repeats", 1, "--device", "cpu"]
     named = ["--model", models["infection"], "--labels-model", models["findings"]]
     assert cli.main(["bench", *map(str, arguments + named)]) == 0
     table = capsys.readouterr().out
-    assert "outside the network: 25.0%" in table and "fused     32" in table
+    assert "outside the network: 50.0%, start and models apart 33.3%" in table and "fused     32" in table
+    assert "peak memory: 123 MB" in table
     told = json.loads((tmp_path / "b.json").read_text())
-    assert told["schema"] == "infnet-bench/1" and told["machine"]["torch"] == torch.__version__
-    for task in ("infection", "findings"):
+    assert told["schema"] == "infnet-bench/2" and told["machine"]["torch"] == torch.__version__
+    original = told["models"]["original"][0]["one"]["median_ms"]
+    for task in ("infection", "findings", "original"):
         reference, fused = told["models"][task]
         assert reference["way"] == {"runtime": "eager", "precision": "32"} and reference["difference"] == 0
         assert fused["difference"] < 1e-3 and fused["one"]["batch_size"] == 1 and fused["best"]["median_ms"] > 0
+    # Beside the original way: the same network, then the model.
+    (line,) = (line for line in table[table.index("beside the original way") :].splitlines() if "fused" in line)
+    ratios = [original / told["models"][name][1]["best"]["median_ms"] for name in ("original", "infection")]
+    assert line.split()[2:] == [f"{ratio:.2f}x" for ratio in ratios]
+    assert told["job"]["share_outside_network"] == 0.5 and told["job"]["seconds"]["network"] == 2
 
 
 def test_bad_arguments_are_refused_before_the_work(tmp_path, capsys):
@@ -138,12 +166,3 @@ def test_bad_arguments_are_refused_before_the_work(tmp_path, capsys):
 def test_machine_facts_are_plain_json():
     facts = json.loads(json.dumps(machine_facts()))
     assert facts["threads"] == torch.get_num_threads() and facts["processors"] >= 1
-
-
-def test_watching_changes_no_answer(models):
-    slices = [np.random.default_rng(i).random((40, 50), np.float32) for i in range(3)]
-    names = (models["infection"], models["findings"], "cpu", "32", "eager")
-    watched = benchmark._Watched.from_models(*names)
-    for one, other in zip(watched(iter(slices)), SlicePredictor.from_models(*names)(slices), strict=True):
-        assert np.array_equal(one.infection, other.infection)
-    assert watched.waiting > 0 and watched.rendering > 0

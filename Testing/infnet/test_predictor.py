@@ -30,7 +30,12 @@ class Echo(torch.nn.Module):
 class DarkIsConsolidation(torch.nn.Module):
     """The multi-class network's place: consolidation where the image is darker than its prior."""
 
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
     def forward(self, image, prior):
+        self.batches.append(len(image))
         return torch.cat([image[:, :1], image[:, :1], prior[:, :1] + 0.01], 1) * 1000
 
 
@@ -42,13 +47,17 @@ class GatedEcho(Echo):
         return maps._replace(consolidation=torch.where(maps.Sg > 0, 9.0, -9.0), gate=maps.Sg.amax((1, 2, 3)))
 
 
-def predictor(network, batch_size=4, alone=False, precision="32", **card):
+def model(task, network, alone=False, **card):
     description = {"summary": "", "network": {}, "input_size": 64, "licence": ""}
     if alone:
         description["network"] = {"name": "echo", "options": {"consolidation_head": True}}
-    infection = Model(ModelCard("echo", "infection", **description, **card), network)
-    findings = None if alone else Model(ModelCard("dark", "findings", **description), DarkIsConsolidation())
-    return SlicePredictor(infection, findings, "cpu", batch_size, precision, "eager")
+    return Model(ModelCard("echo" if task == "infection" else "dark", task, **description, **card), network)
+
+
+def predictor(network, batch_size=4, alone=False, precision="32", threshold=None, findings=None, **card):
+    infection = model("infection", network, alone, **card)
+    second = None if alone else model("findings", findings or DarkIsConsolidation())
+    return SlicePredictor(infection, second, "cpu", batch_size, precision, "eager", threshold)
 
 
 def test_predictions_come_in_order_and_in_the_slices_sizes():
@@ -143,9 +152,8 @@ def test_one_model_can_tell_the_findings_by_itself():
     (prediction,) = predictor(GatedEcho(), alone=True)([two_halves(0.8)])
     assert prediction.labels(0.5)[:, :18].min() == 2 and prediction.labels(0.5)[:, 22:].max() == 0
     assert predictor(GatedEcho(), alone=True).provenance["findings_model"] == "echo"
-    echo = predictor(GatedEcho())._infection
     with pytest.raises(InvalidModelError, match="does not tell the findings apart"):
-        SlicePredictor(echo, None, "cpu")
+        SlicePredictor(model("infection", GatedEcho()), None, "cpu")
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -154,18 +162,57 @@ def test_the_gate_is_told_and_empties_slices_below_the_models_threshold(alone):
     told = list(predictor(GatedEcho(), alone=alone)(slices))
     assert [round(p.gate, 2) for p in told] == [0.3, 0.8, 0.4, 0.7]
     assert all(p.infection.max() > 0.2 for p in told), "by itself the gate changes nothing"
-    gated = predictor(GatedEcho(), alone=alone, gate_threshold=0.5)
-    asked = []
-    if not alone:
-        gated._findings.network.register_forward_pre_hook(lambda _, inputs: asked.append(len(inputs[0])))
+    assert all(p.passed for p in told)
+    network, findings = GatedEcho(), DarkIsConsolidation()
+    gated = predictor(network, alone=alone, findings=findings, gate_threshold=0.5, threshold=0.2)
     emptied = list(gated(slices))
     assert [p.gate for p in emptied] == [p.gate for p in told]
-    for p, before, is_kept in zip(emptied, told, (False, True, False, True), strict=True):
-        assert np.array_equal(p.infection, before.infection * is_kept)
-        assert np.array_equal(p.consolidation, before.consolidation * is_kept)
-    assert asked == ([] if alone else [2]), "the multi-class network sees the two that passed"
+    assert [p.passed for p in emptied] == [False, True, False, True]
+    for p, before in zip(emptied, told, strict=True):
+        assert np.array_equal(p.infection, before.infection * p.passed)
+        assert np.array_equal(p.consolidation, before.consolidation * p.passed)
+    assert network.batches == [4, 2, 2, 2], "no mirror images of what did not pass"
+    assert findings.batches == ([] if alone else [2]), "the multi-class network sees the two that passed"
     assert not any(p.infection.any() or p.consolidation.any() for p in gated([slices[0], slices[2]]))
+    assert network.batches[4:] == [2] and len(findings.batches) == (not alone)
     assert next(predictor(Echo())(slices)).gate is None
+
+
+def test_a_gate_is_the_mean_of_the_mirror_images_once_it_is_passed():
+    """A network that is surer of a slice whose bright half is on the left."""
+
+    class LeftGate(Echo):
+        def forward(self, x):
+            maps = super().forward(x)
+            return maps._replace(gate=torch.where(maps.Sg[..., :20].amax((1, 2, 3)) > 0, 2.0, -2.0))
+
+    sure, unsure = 1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2))
+    left = two_halves(0.8)
+    told = list(predictor(LeftGate(), gate_threshold=0.5)([left, left[:, ::-1].copy()]))
+    assert [p.gate for p in told] == pytest.approx([(sure + unsure) / 2, unsure])
+    assert [p.passed for p in told] == [True, False]
+
+
+@pytest.mark.parametrize(("threshold", "shown"), [(None, 2), (0.65, 1), (0.2, 3), (0.9, 0)])
+def test_what_has_no_infected_pixel_is_not_shown_to_the_findings_network(threshold, shown):
+    """It has no say there; its answers elsewhere, and all labels, are those of a network that is shown everything."""
+    slices = [two_halves(bright) for bright in (0.3, 0.8, 0.6)]
+    findings = DarkIsConsolidation()
+    asked = predictor(Echo(), findings=findings, threshold=threshold)
+    predictions = list(asked(slices))
+    assert sum(findings.batches) == shown
+    everything = list(predictor(Echo(), threshold=0.01)(slices))
+    for one, other in zip(predictions, everything, strict=True):
+        assert np.array_equal(one.infection, other.infection)
+        assert np.array_equal(one.labels(asked.threshold), other.labels(asked.threshold))
+        assert not one.consolidation.any() or np.array_equal(one.consolidation, other.consolidation)
+
+
+def test_the_networks_are_not_kept_beside_their_runtime():
+    """OpenVINO has its own copy; a second one would be a hundred megabytes for nothing."""
+    infection = model("infection", Echo())
+    runtime = predictor(infection.network)
+    assert not any(isinstance(value, Model | torch.nn.Module) for value in vars(runtime).values())
 
 
 def test_the_cards_calibration_is_that_which_was_fitted():
@@ -205,7 +252,7 @@ def test_provenance_tells_how_the_models_were_asked():
 
 
 def test_models_of_the_wrong_task_are_refused():
-    echo = predictor(Echo())._infection
+    echo = model("infection", Echo())
     with pytest.raises(InvalidModelError, match="echo finds infection, not findings"):
         SlicePredictor(echo, echo, "cpu")
 

@@ -4,6 +4,8 @@ import csv
 import json
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from infnet.quantification.study import read_study
 from phantoms import DIRECTIONS, empty_grid, make_chest, write_dicom_series
 
 voxels = sitk.GetArrayFromImage
-PROVENANCE = {"infection_model": "bands", "device": "cpu"}
+PROVENANCE = {"infection_model": "bands", "device": "cpu", "gate_threshold": None}
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +68,18 @@ def test_the_json_protocol_and_every_output(phantom, ct, models, tmp_path, capsy
     output, table, probability = (tmp_path / name for name in ("out.nii.gz", "t.csv", "p.nrrd"))
     status = segment(
         ct, "-o", output, "--table", table, "--probability", probability, "--progress", "json",
-        "--model", "a", "--labels-model", "b", "--device", "cpu", lobes="zones",
+        "--model", "inf-net-lite2", "--labels-model", "guided-unet", "--device", "cpu", lobes="zones",
     )  # fmt: skip
-    assert status == 0 and models == [("a", "b", "cpu", "32", "auto")]
+    assert status == 0 and models == [("inf-net-lite2", "guided-unet", "cpu", "32", "auto", None)]
     *progress, result = events(capsys)
     stages = [event["stage"] for event in progress if event["event"] == "progress"]
     assert list(dict.fromkeys(stages)) == ["read", "lungs", "infection", "lobes", "write"]
     warnings = [event["text"] for event in progress if event["event"] == "message"]
     assert result["event"] == "result" and result["output"] == str(output)
-    assert set(result["seconds"]) == {"read", "models", "lungs", "network", "lobes", "quantification", "write"}
+    stages = ["read", "lungs", "models", "network", "back-mapping", "lobes", "quantification", "write"]
+    assert list(result["seconds"]) == stages and min(result["seconds"].values()) >= 0
+    shown, skipped = result["provenance"]["slices"], result["provenance"]["slices_without_lung"]
+    assert 0 < shown < shown + skipped == 44 and result["provenance"]["slices_without_infection"] == 0
     assert result["peak_memory_mb"] > 10
     assert result["provenance"].items() >= PROVENANCE.items()
     assert result["provenance"].items() >= {"smallest_crop": LOOK.smallest_crop, "transposed": True}.items()
@@ -100,6 +105,17 @@ def test_the_json_protocol_and_every_output(phantom, ct, models, tmp_path, capsy
     assert {row["case"] for row in rows} == {ct.name}
     assert [float(row["infection_ml"]) for row in rows] == [row["infection_ml"] for row in result["table"]]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.nii.gz", "p.nrrd", "t.csv"]
+
+
+def test_lesions_below_the_minimum_size_are_left_out_of_labels_and_numbers(phantom, ct, tmp_path):
+    assert segment(ct, "--study", tmp_path / "all") == 0
+    *_, right, left, _ = read_study(tmp_path / "all").table
+    smaller, larger = sorted([right["infection_ml"], left["infection_ml"]])
+    minimum = str((smaller + larger) / 2)
+    assert segment(ct, "--study", tmp_path / "large", "--minimum-lesion-ml", minimum) == 0
+    study = read_study(tmp_path / "large")
+    assert sorted(row["infection_ml"] for row in study.table[-3:-1]) == [0, larger]
+    assert study.provenance["minimum_lesion_ml"] == float(minimum) and study.table[-1]["infection_ml"] == larger
 
 
 def test_the_labels_are_on_the_ct_s_exact_grid(phantom, ct, tmp_path):
@@ -226,14 +242,58 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(tmp_path, capsys, make, s
     assert list(outputs.iterdir()) == []
 
 
-def test_a_model_that_cannot_be_had_stops_before_the_lungs(ct, tmp_path, capsys, monkeypatch):
+def test_a_model_that_cannot_be_had_stops_before_its_work(ct, tmp_path, capsys, monkeypatch):
     def refuse(*arguments):
         raise InvalidModelError("damaged")
 
     monkeypatch.setattr(SlicePredictor, "from_models", refuse)
     assert segment(ct, "-o", tmp_path / "out.nrrd", "--progress", "json") == 5
     *progress, error = events(capsys)
-    assert error["code"] == "invalid-model" and "lungs" not in {event.get("stage") for event in progress}
+    assert error["code"] == "invalid-model" and "infection" not in {event.get("stage") for event in progress}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_models_are_loaded_while_the_lungs_are_found(ct, tmp_path, monkeypatch):
+    """The models wait for the lungs' stage to begin, and the lungs for the models to have begun loading."""
+    from infnet.inference import case
+
+    begun = {"models": threading.Event(), "lungs": threading.Event()}
+    find_lungs, load = case.segment_lungs, SlicePredictor.from_models
+
+    def segment_lungs(*arguments):
+        begun["lungs"].set()
+        assert begun["models"].wait(60)
+        return find_lungs(*arguments)
+
+    def from_models(*arguments):
+        begun["models"].set()
+        assert begun["lungs"].wait(60)
+        return load(*arguments)
+
+    monkeypatch.setattr(case, "segment_lungs", segment_lungs)
+    monkeypatch.setattr(SlicePredictor, "from_models", from_models)
+    assert segment(ct, "-o", tmp_path / "out.nrrd") == 0
+
+
+@pytest.mark.parametrize(("gate_threshold", "said"), [(None, ""), (0.2, ", 3 of those with lung by the gate")])
+def test_the_summary_tells_which_slices_were_skipped(ct, tmp_path, capsys, monkeypatch, gate_threshold, said):
+    """Three slices do not pass the gate, where there is one."""
+
+    def from_models(*_):
+        predictor = BandPredictor()
+        predictor.provenance = {**PROVENANCE, "gate_threshold": gate_threshold}
+        left_out = iter([gate_threshold is not None] * 3)
+        predict = predictor.predict
+        predictor.predict = lambda slice_: replace(predict(slice_), passed=not next(left_out, False))
+        return predictor
+
+    monkeypatch.setattr(SlicePredictor, "from_models", from_models)
+    assert segment(ct, "-o", tmp_path / "out.nrrd", "--study", tmp_path / "s") == 0
+    provenance = read_study(tmp_path / "s").provenance
+    assert provenance["slices_without_infection"] == (3 if gate_threshold else 0)
+    shown, skipped = provenance["slices"], provenance["slices_without_lung"]
+    line = f"Slices: {shown} with lung, {skipped} without it skipped{said}"
+    assert line in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize("stage", ["read", "lungs", "infection", "write"])

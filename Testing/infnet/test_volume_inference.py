@@ -1,14 +1,17 @@
 """Whole volumes: what the networks find lands where it is, whatever the CT's geometry."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from bands import LOOK, BandPredictor
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from infnet.anatomy.lungs import with_infected_lung
 from infnet.data.orientation import AxialView
-from infnet.inference.volume import segment_volume
-from phantoms import CONSOLIDATION_HU, empty_grid, make_chest, oblique_direction
+from infnet.inference.volume import InfectionMap, SliceCounts, segment_volume
+from phantoms import CONSOLIDATION_HU, DIRECTIONS, empty_grid, make_chest, oblique_direction
 
 voxels = sitk.GetArrayFromImage
 GEOMETRY = ("GetSize", "GetSpacing", "GetOrigin", "GetDirection")
@@ -31,12 +34,12 @@ def test_the_findings_land_on_the_lesions(direction, size, spacing):
     if not voxels(phantom.lungs).any():
         return
     segmented = segment_volume(phantom.ct, BandPredictor(), phantom.lungs, LOOK)
-    for image in (segmented.labels, segmented.infection, segmented.lungs):
+    for image in (segmented.labels, segmented.infection.image()):
         for get in GEOMETRY:
             assert getattr(image, get)() == getattr(phantom.ct, get)()
     truth = voxels(phantom.findings)
     assert np.array_equal(voxels(segmented.labels), truth)
-    np.testing.assert_allclose(voxels(segmented.infection)[truth > 0], 0.9)
+    np.testing.assert_allclose(voxels(segmented.infection.image())[truth > 0], 0.9)
 
 
 @settings(max_examples=100, deadline=None)
@@ -52,6 +55,11 @@ def test_views_are_restored_exactly_and_stand_upright(direction, size):
     for get in GEOMETRY:
         assert getattr(restored, get)() == getattr(volume, get)()
     assert (view.spacing == view.image.GetSpacing()[::-1]).all()
+    assert np.array_equal(voxels(view.image), view.voxels)
+    pasted = sitk.Image(size, sitk.sitkInt32)
+    for z, section in enumerate(view.voxels):
+        view.paste(section, z, pasted)
+    assert np.array_equal(voxels(pasted), array)
     for index in np.ndindex(*view.image.GetSize()):
         point = view.image.TransformIndexToPhysicalPoint(index)
         assert view.image[index] == volume[volume.TransformPhysicalPointToIndex(point)]
@@ -80,7 +88,8 @@ def test_slices_without_lung_are_not_shown_and_the_others_once_each(chest):
     )
     with_lung = np.count_nonzero(voxels(chest.lungs).any((1, 2)))
     assert 0 < with_lung < 40
-    assert len(predictor.seen) == segmented.slices == with_lung
+    assert segmented.slices == SliceCounts(with_lung, 40 - with_lung, without_infection=0)
+    assert len(predictor.seen) == with_lung
     assert steps == [("infection", done, with_lung) for done in range(with_lung + 1)]
 
 
@@ -111,10 +120,10 @@ def test_infection_outside_the_lungs_is_dropped_and_missed_lung_is_regained(ches
     labels = voxels(segmented.labels)
     assert not labels[20, 43:46, 26:30].any()
     assert np.count_nonzero((labels == 2) & (findings == 2)) > 0.85 * np.count_nonzero(findings == 2)
-    whole = voxels(segmented.lungs)
+    whole = voxels(with_infected_lung(lungs, segmented.labels))
     assert (whole[labels == 2] == 2).all() and (whole[labels == 1] == 1).all()
     assert np.array_equal(whole[labels == 0], mask[labels == 0])
-    probability = voxels(segmented.infection)
+    probability = voxels(segmented.infection.image())
     assert ((probability >= 0.5) == (labels > 0)).all()
 
 
@@ -124,3 +133,43 @@ def test_the_threshold_decides(chest, threshold, found):
     assert labels.any() == found
     if threshold < 0.1:
         assert (labels[voxels(chest.lungs) > 0] > 0).all()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS.values(), ids=DIRECTIONS)
+@pytest.mark.parametrize("name", ["map.nrrd", "map.mha"])
+def test_an_infection_map_is_written_as_the_volume_that_it_stands_for(tmp_path, direction, name):
+    grid = empty_grid((7, 6, 5), (0.7, 1.1, 2.5), direction)
+    view, infection = AxialView(grid), InfectionMap(grid)
+    expected = np.zeros(view.voxels.shape, np.float32)
+    random = np.random.default_rng(0)
+    for z, box in ((0, np.s_[0:3, 1:4]), (2, np.s_[1:5, 0:3])):
+        inside, values = random.random((2, *expected[z][box].shape), np.float32)
+        infection.add(z, box, inside > 0.4, values)
+        expected[z][box] = values * (inside > 0.4)
+    infection.write(tmp_path / name)
+    for image in (infection.image(), sitk.ReadImage(tmp_path / name)):
+        assert image.GetPixelID() == sitk.sitkFloat32
+        assert np.array_equal(voxels(image), voxels(view.restore(expected)))
+        for get in GEOMETRY:
+            np.testing.assert_allclose(getattr(image, get)(), getattr(grid, get)(), atol=1e-12)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_map_that_cannot_be_written_leaves_the_old_file(tmp_path, chest):
+    segmented = segment_volume(chest.ct, BandPredictor(), chest.lungs, LOOK)
+    (tmp_path / "map.nrrd").write_text("the old one")
+    segmented.infection._section = lambda z: 1 / 0 if z == 20 else np.zeros((48, 56), np.float32)
+    with pytest.raises(ZeroDivisionError):
+        segmented.infection.write(tmp_path / "map.nrrd")
+    assert (tmp_path / "map.nrrd").read_text() == "the old one" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_memory_grows_with_the_batch_and_not_with_the_volume():
+    """Beside the CT and its labels, whose memory is SimpleITK's, less than a volume of probabilities, of 4 bytes."""
+    chest = make_chest(noise_hu=0)
+    tracemalloc.start()
+    segmented = segment_volume(chest.ct, lambda slices: map(BandPredictor.predict, slices), chest.lungs, LOOK)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert voxels(segmented.labels).any()
+    assert peak < 3 * voxels(chest.lungs).nbytes

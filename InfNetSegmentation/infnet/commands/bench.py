@@ -9,6 +9,7 @@ from infnet.reporting import Reporter
 
 if TYPE_CHECKING:
     from infnet.inference.benchmark import Speed, Timing
+    from infnet.inference.job_benchmark import Job
 
 NAME = "bench"
 HELP = "Measure the speed of the models in each runtime, and of the whole job."
@@ -34,13 +35,14 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.errors import InputError
     from infnet.inference.benchmark import (
         BATCH_SIZES,
-        measure_job,
+        ORIGINAL,
         measure_speed,
-        share_outside_network,
+        original_model,
         slices_of,
         write_phantom,
     )
     from infnet.inference.case import Settings
+    from infnet.inference.job_benchmark import measure_job
     from infnet.inference.predictor import infection_probability, stack
     from infnet.inference.slices import SliceLook
     from infnet.machine import machine_facts
@@ -76,11 +78,12 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
             speeds[findings.name] = measure_speed(
                 findings_name, inputs, 0.5, device, options.repeats, reporter.progress
             )
+        original = original_model(Path(folder) / ORIGINAL, infection.card.input_size)
+        speeds[ORIGINAL] = measure_speed(original, (image,), threshold, device, options.repeats, reporter.progress)
         settings = Settings(options.model, options.labels_model, options.threshold, options.device)
-        seconds = measure_job(ct, settings, Path(folder) / "study", reporter.progress)
-    share = share_outside_network(seconds)
+        job = measure_job(ct, settings, Path(folder) / "study", reporter.progress)
     payload: dict[str, Any] = {
-        "schema": "infnet-bench/1",
+        "schema": "infnet-bench/2",
         "machine": facts,
         "device": str(device),
         "ct": "phantom" if options.ct is None else options.ct.name,
@@ -88,12 +91,17 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         "models": {
             name: [{**asdict(speed), "way": speed.way._asdict()} for speed in rows] for name, rows in speeds.items()
         },
-        "job": {"seconds": seconds, "share_outside_network": share},
+        "job": {
+            **asdict(job),
+            "share_outside_network": job.share_outside_network,
+            "share_outside_network_once_loaded": job.share_outside_network_once_loaded,
+        },
     }
     if options.json is not None:
         with written_whole(options.json) as temporary:
             temporary.write_text(json.dumps(payload, indent=2) + "\n", encoding="utf-8")
-    reporter.result(payload, "\n".join([*_machine_lines(facts), *_speed_lines(speeds), *_job_lines(seconds, share)]))
+    lines = [*_machine_lines(facts), *_speed_lines(speeds), *_comparison_lines(speeds), *_job_lines(job)]
+    reporter.result(payload, "\n".join(lines))
 
 
 def _machine_lines(facts: dict[str, Any]) -> list[str]:
@@ -125,6 +133,31 @@ def _milliseconds(timing: "Timing") -> str:
     return f"{timing.median_ms:.1f} ({timing.lowest_ms:.1f}-{timing.highest_ms:.1f})"
 
 
-def _job_lines(seconds: dict[str, float], share: float) -> list[str]:
-    stages = ", ".join(f"{stage} {value:.2f}" for stage, value in seconds.items())
-    return ["", f"whole job, seconds: {stages}", f"outside the network: {share:.1%}"]
+def _comparison_lines(speeds: "dict[str, list[Speed]]") -> list[str]:
+    """Each way beside the original one: the original network, eagerly, one slice at a time."""
+    original, infection = speeds["original"], next(iter(speeds))
+    reference = original[0].one
+    lines = [
+        "",
+        "beside the original way (Inf-Net on Res2Net-50, random weights, eager 32, one slice at a time: "
+        f"{_milliseconds(reference)} ms), one pass a slice",
+        f"{'runtime':<10}{'precision':<11}{'the same network':>20}{infection:>20}",
+    ]
+    for same, other in zip(original, speeds[infection], strict=True):
+        ratios = [f"{reference.median_ms / row.best.median_ms:.2f}x" for row in (same, other)]
+        lines.append(f"{same.way.runtime:<10}{same.way.precision:<11}{ratios[0]:>20}{ratios[1]:>20}")
+    return lines
+
+
+def _job_lines(job: "Job") -> list[str]:
+    total = sum(job.seconds.values())
+    stages = (f"{stage:<18}{value:>8.2f}{value / total:>8.1%}" for stage, value in job.seconds.items())
+    return [
+        "",
+        "whole job, seconds of the clock",
+        *stages,
+        f"{'total':<18}{total:>8.2f}; of the processor's cores {job.processor_seconds:.2f}",
+        f"outside the network: {job.share_outside_network:.1%}, start and models apart "
+        f"{job.share_outside_network_once_loaded:.1%}",
+        *([] if job.peak_memory_mb is None else [f"peak memory: {job.peak_memory_mb:.0f} MB"]),
+    ]

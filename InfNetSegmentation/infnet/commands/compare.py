@@ -60,6 +60,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
                 "map": path.name,
                 "ml": change.volumes_ml,
                 "unseen_ml": change.unseen_ml,
+                "unseen_before_ml": change.unseen_before_ml,
                 "lung_dice_before": change.registration.dice_before,
                 "lung_dice_after": change.registration.dice_after,
                 "folded": change.registration.folded,
@@ -71,10 +72,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     rows = changes(studies)
     values = {
         "schema": "infnet-change/1",
-        "studies": [
-            {"case": study.case, "date": study.date, "ct": str(study.ct), "severity": study.severity}
-            for study in studies
-        ],
+        "studies": [{"case": study.case, "date": study.date, "severity": study.severity} for study in studies],
         "changes": rows,
         "maps": maps,
         "warnings": warnings,

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from infnet.commands.arguments import add_trust_argument
 from infnet.reporting import Reporter
 
 NAME = "lobes"
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto: lungmask or TotalSegmentator if installed with weights, else atlas, else zones (thirds of each "
         "lung's height: 1 to 3 right upper, middle, lower, 4 to 6 left); default %(default)s",
     )
+    add_trust_argument(parser)
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
@@ -37,19 +39,15 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.anatomy.lungs import lung_warnings, segment_lungs
     from infnet.commands.regions import check_region_output, region_volumes, volume_lines, write_regions
     from infnet.data.volumes import check_geometry, read_ct
-    from infnet.errors import NoLungError
     from infnet.quantification.label_images import read_lungs
 
     inputs = [path for path in (options.ct, options.lungs, options.lobes) if path is not None]
     check_region_output(options.output, inputs)
     reporter.progress("read", 0, 1)
-    ct, warnings = read_ct(options.ct)
+    ct, warnings = read_ct(options.ct, options.trust_hu)
     check_geometry(ct, options.output)
     if options.lungs is None:
-        try:
-            lungs = segment_lungs(ct, reporter.progress)
-        except NoLungError as error:
-            raise NoLungError(f"{options.ct}: {error}") from error
+        lungs = segment_lungs(ct, reporter.progress, options.ct)
         warnings += lung_warnings(lungs)
     else:
         lungs = read_lungs(options.lungs, ct)

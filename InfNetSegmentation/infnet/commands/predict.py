@@ -35,9 +35,13 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
     paths = find_images(options.slices)
     predictor = SlicePredictor.from_models(
-        options.model, options.labels_model, options.device, options.precision, options.runtime
+        options.model,
+        options.labels_model,
+        options.device,
+        options.precision,
+        options.runtime,
+        options.threshold,
     )
-    threshold = predictor.threshold if options.threshold is None else options.threshold
     gates = {}
     is_new = not options.output.exists()
     try:
@@ -50,7 +54,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
             for done, (path, prediction) in enumerate(zip(paths, predictor(slices), strict=True), start=1):
                 pictures = {
                     "infection": eight_bit(prediction.infection),
-                    "labels": prediction.labels(threshold),
+                    "labels": prediction.labels(predictor.threshold),
                 }
                 for name, picture in pictures.items():
                     Image.fromarray(picture).save(Path(aside) / name / f"{path.stem}.png")

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from infnet.commands.arguments import add_trust_argument
 from infnet.commands.tables import table_lines
 from infnet.reporting import Reporter
 
@@ -27,13 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, metavar="T", help="T.csv or T.json, by docs/quantification.md"
     )
     parser.add_argument("--case", metavar="NAME", help="in the table; default: the CT's file name")
+    add_trust_argument(parser)
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     import json
 
     from infnet.anatomy.lobes import segment_lobes
-    from infnet.anatomy.lungs import lung_warnings, segment_lungs, with_infected_lung
+    from infnet.anatomy.lungs import SOURCE, lung_warnings, segment_lungs, with_infected_lung
     from infnet.data.files import check_output, written_whole
     from infnet.data.volumes import read_ct
     from infnet.quantification.label_images import read_findings, read_lungs
@@ -41,14 +43,14 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
     check_output(options.output, (".csv", ".json"))
     reporter.progress("read", 0, 1)
-    ct, warnings = read_ct(options.ct)
+    ct, warnings = read_ct(options.ct, options.trust_hu)
     findings = read_findings(options.segmentation, ct)
     reporter.progress("read", 1, 1)
     if options.lungs is None:
-        found = segment_lungs(ct, reporter.progress)
+        found = segment_lungs(ct, reporter.progress, options.ct)
         lungs = with_infected_lung(found, findings)  # as infnet segment does
         lung_shortcomings = lung_warnings(found)
-        lung_source = "threshold and morphology"
+        lung_source = SOURCE
     else:
         lungs = read_lungs(options.lungs, ct)
         lung_shortcomings = lung_warnings(lungs)

@@ -1,12 +1,17 @@
 """``infnet segment``: ground-glass opacity and consolidation in a chest CT, or in those of many cases."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from infnet.commands.arguments import add_model_arguments, add_precision_argument, add_runtime_argument
+from infnet.commands.arguments import (
+    add_model_arguments,
+    add_precision_argument,
+    add_runtime_argument,
+    add_trust_argument,
+)
 from infnet.commands.tables import table_lines
 from infnet.errors import InputError, OutputError
 from infnet.machine import peak_memory_mb
@@ -14,6 +19,7 @@ from infnet.reporting import Reporter
 
 if TYPE_CHECKING:
     from infnet.inference.case import Settings
+    from infnet.inference.cohort import Outcome
     from infnet.quantification.study import Study
 
 NAME = "segment"
@@ -43,9 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lobe-source", choices=_LOBE_SOURCES, default="auto", help="where lobes come from; default %(default)s"
     )
+    parser.add_argument(
+        "--minimum-lesion-ml",
+        type=float,
+        default=0.0,
+        metavar="ML",
+        help="leave out connected pieces of infection that are smaller; default %(default)s, none",
+    )
     add_model_arguments(parser)
     add_precision_argument(parser, "32")
     add_runtime_argument(parser)
+    add_trust_argument(parser)
     group = parser.add_argument_group("many cases")
     group.add_argument(
         "--cases",
@@ -65,10 +79,12 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         options.model,
         options.labels_model,
         options.threshold,
+        options.minimum_lesion_ml,
         options.device,
         options.lobe_source,
         options.precision,
         options.runtime,
+        options.trust_hu,
     )
     if options.cases is None:
         _segment_one(options, settings, reporter)
@@ -80,7 +96,8 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
     from infnet.data.files import check_output
     from infnet.data.segmentations import SEGMENTATION_ENDING, write_segmentation
     from infnet.data.volumes import IMAGE_ENDINGS, check_geometry, read_ct, write_image
-    from infnet.inference.case import Case, segment_case, timed
+    from infnet.inference.case import Case, load_predictor, segment_case, weights
+    from infnet.inference.stages import timed
     from infnet.quantification.measurements import write_table
 
     if options.ct is None or (options.output is None and options.study is None):
@@ -97,21 +114,16 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
     seconds: dict[str, float] = {}
     with timed(seconds, "read"):
         reporter.progress("read", 0, 1)
-        ct, warnings = read_ct(options.ct)
+        ct, warnings = read_ct(options.ct, options.trust_hu)
         reporter.progress("read", 1, 1)
     for path in written:
         check_geometry(ct, path)
-    with timed(seconds, "models"):
-        from infnet.inference.predictor import SlicePredictor
-
-        predictor = SlicePredictor.from_models(
-            options.model, options.labels_model, options.device, options.precision, options.runtime
-        )
+    weights(settings)  # a model that is not there, before the lungs
     name = (options.study or options.ct).absolute().name  # as with --cases, a study is called as its folder is
     case = Case(options.ct, name, lungs=options.lungs, lobes=options.lobes)
-    segmented = segment_case(
-        case, settings, ct, warnings, predictor, options.study or Path(), seconds, reporter.progress
-    )
+    load = partial(load_predictor, settings)
+    segmented = segment_case(case, settings, ct, warnings, load, options.study or Path(), seconds, reporter.progress)
+    del ct  # its memory is enough for the map of the infection
     study = segmented.study
     for warning in study.warnings:
         reporter.message(f"Warning: {warning}")
@@ -124,7 +136,7 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
         if options.table is not None:
             write_table(study.table, study.case, options.table)
         if options.probability is not None:
-            write_image(segmented.infection, options.probability)
+            segmented.infection.write(options.probability)
         if options.output is not None:
             if options.output.name.lower().endswith(SEGMENTATION_ENDING):
                 write_segmentation(segmented.findings, options.output, study.provenance)
@@ -145,7 +157,7 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
 
 def _segment_many(options: argparse.Namespace, settings: "Settings", reporter: Reporter) -> None:
     from infnet.inference.case import is_finished, segment_into_study, weights
-    from infnet.inference.cohort import failure_of, read_cases, run_cases, write_tables
+    from infnet.inference.cohort import failure_of, read_cases, run_cases, write_failures, write_tables
     from infnet.reporting import silent
 
     alone = ("ct", "study", "table", "probability", "lungs", "lobes")
@@ -165,12 +177,18 @@ def _segment_many(options: argparse.Namespace, settings: "Settings", reporter: R
     work = partial(
         segment_into_study, settings=settings, studies=folder, progress=reporter.progress if one_process else silent
     )
-    outcomes = []
-    for outcome in run_cases(left, work, options.workers, options.scheduler, reporter.progress):
-        outcomes.append(outcome)
-        reporter.message(f"{outcome.case.name}: {outcome.error or 'finished'}")
-    failed = {outcome.case.name for outcome in outcomes if outcome.error}
-    write_tables(cases, [folder / case.name for case in cases if case.name not in failed], outcomes, folder)
+    outcomes: list[Outcome] = []
+    finished = {case.name for case in cases if case not in left}
+    try:
+        for outcome in run_cases(left, work, options.workers, options.scheduler, reporter.progress):
+            outcomes.append(outcome)
+            reporter.message(f"{outcome.case.name}: {outcome.error or 'finished'}")
+            if outcome.error:
+                write_failures(cases, outcomes, folder)
+            else:
+                finished.add(outcome.case.name)
+    finally:  # a run that was stopped tells what it has done
+        write_tables(cases, [folder / case.name for case in cases if case.name in finished], outcomes, folder)
     failure = failure_of(outcomes, folder / "failed.csv")
     if failure is not None:
         raise failure
@@ -181,7 +199,17 @@ def _segment_many(options: argparse.Namespace, settings: "Settings", reporter: R
 def _summary(study: "Study", written: Sequence[Path], seconds: dict[str, float]) -> str:
     lines = [
         *table_lines(study.table, study.severity),
+        _slices_line(study.provenance),
         f"Written in {sum(seconds.values()):.0f} s: {', '.join(str(path) for path in written)}",
         "For research; not for clinical decisions.",
     ]
     return "\n".join(lines)
+
+
+def _slices_line(provenance: Mapping[str, Any]) -> str:
+    """How many slices the networks were shown, and how many not."""
+    with_lung, without = provenance["slices"], provenance["slices_without_lung"]
+    line = f"Slices: {with_lung} with lung, {without} without it skipped"
+    if provenance.get("gate_threshold") is not None:
+        line += f", {provenance['slices_without_infection']} of those with lung by the gate"
+    return line

@@ -1,12 +1,10 @@
-"""How fast each runtime is with a model, how far it is from eager float32, and where the time of the whole job goes."""
+"""How fast each runtime is with a model, and how far it is from eager float32."""
 
 import itertools
 import multiprocessing
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,15 +18,14 @@ from numpy.typing import NDArray
 
 from infnet.anatomy.lungs import lung_envelope, segment_lungs
 from infnet.data.orientation import AxialView
-from infnet.data.volumes import read_ct
 from infnet.devices import supports_bf16
-from infnet.inference.case import Case, Settings, segment_case, timed
-from infnet.inference.predictor import SlicePrediction, SlicePredictor
 from infnet.inference.runtimes import Runtime, make_runtime
 from infnet.inference.slices import SliceLook
 from infnet.machine import peak_memory_mb
+from infnet.networks import build_network
 from infnet.reporting import Progress, silent
-from infnet.weights.store import load_model
+from infnet.weights.cards import ModelCard
+from infnet.weights.store import load_model, save_model
 
 BATCH_SIZES = (1, 2, 4, 8)
 
@@ -43,6 +40,7 @@ class Way(NamedTuple):
 
 
 REFERENCE = Way("eager", "32")
+ORIGINAL = "original"
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,17 @@ def slices_of(ct: sitk.Image, look: SliceLook, count: int) -> list[FloatSlice]:
     return [look.render(hu[z][crops[z]]) for z in chosen]
 
 
+def original_model(folder: Path, input_size: int) -> str:
+    """A model of the paper's Inf-Net, on Res2Net-50, made in ``folder``: by its path.
+
+    Its weights are random: its speed is that of the original, its answers are not.
+    """
+    name, options = "inf-net", {"encoder": "res2net50"}
+    card = ModelCard(ORIGINAL, "infection", "", {"name": name, "options": options}, input_size, "")
+    save_model(folder, card, build_network(name, options))
+    return str(folder / f"{ORIGINAL}.json")
+
+
 def measure_speed(
     name: str,
     images: tuple[torch.Tensor, ...],
@@ -128,42 +137,6 @@ def measure_speed(
     return speeds
 
 
-def measure_job(path: Path, settings: Settings, folder: Path, progress: Progress = silent) -> dict[str, float]:
-    """Seconds by stage of one CT's way into a study in ``folder``.
-
-    "import" is the start of a process up to where it could read the CT. The network's stage is the time that the job
-    waits for it, "slices" what rendering takes beside it, in a second thread, and not a part of the sum. Raises what
-    `infnet segment` raises.
-    """
-    seconds: dict[str, float] = {}
-    with timed(seconds, "import"):
-        subprocess.run([sys.executable, "-c", f"import {__name__}"], check=True)
-    with timed(seconds, "read"):
-        ct, warnings = read_ct(path)
-    with timed(seconds, "models"):
-        predictor = _Watched.from_models(
-            settings.model, settings.labels_model, settings.device, settings.precision, settings.runtime
-        )
-        assert isinstance(predictor, _Watched)
-    case = Case(path, path.name)
-    segmented = segment_case(case, settings, ct, warnings, predictor, folder, progress=progress)
-    stages = segmented.study.seconds
-    seconds["lungs"] = stages["lungs"]
-    seconds["slices"] = predictor.rendering
-    seconds["network"] = predictor.waiting
-    seconds["back-mapping"] = stages["network"] - predictor.waiting
-    seconds |= {stage: stages[stage] for stage in ("lobes", "quantification") if stage in stages}
-    with timed(seconds, "write"):
-        segmented.write()
-    return seconds
-
-
-def share_outside_network(seconds: dict[str, float]) -> float:
-    """Of the time of a job as of `measure_job`, import and the models' loading apart, what is not the network's."""
-    counted = {k: v for k, v in seconds.items() if k not in ("import", "models", "slices")}
-    return 1 - counted["network"] / sum(counted.values())
-
-
 def write_phantom(path: Path) -> None:
     """A synthetic chest CT of 256×256×48 voxels: body, two lungs, spine, trachea, and some ground-glass opacity."""
     z, y, x = np.ogrid[-120:120:48j, -175:175:256j, -175:175:256j]  # mm
@@ -184,31 +157,6 @@ def write_phantom(path: Path) -> None:
     image.SetSpacing((350 / 255, 350 / 255, 240 / 47))
     image.SetOrigin((-175, -175, -120))
     sitk.WriteImage(image, path)
-
-
-class _Watched(SlicePredictor):
-    """A predictor that notes the seconds it takes, and those that its slices take to render."""
-
-    waiting = rendering = 0.0
-
-    def __call__(self, slices: Iterable[FloatSlice]) -> Iterator[SlicePrediction]:
-        predictions = super().__call__(self._rendered(iter(slices)))
-        while True:
-            start = time.perf_counter()
-            prediction = next(predictions, None)
-            self.waiting += time.perf_counter() - start
-            if prediction is None:
-                return
-            yield prediction
-
-    def _rendered(self, slices: Iterator[FloatSlice]) -> Iterator[FloatSlice]:
-        while True:
-            start = time.perf_counter()
-            slice_ = next(slices, None)
-            self.rendering += time.perf_counter() - start
-            if slice_ is None:
-                return
-            yield slice_
 
 
 def _seconds(runtime: Runtime, images: tuple[torch.Tensor, ...]) -> tuple[float, float]:

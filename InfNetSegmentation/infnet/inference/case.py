@@ -1,11 +1,10 @@
 """From a case (a CT, with what is known of it) to its study: lungs, findings, lobes and measurements."""
 
 import hashlib
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,15 @@ import SimpleITK as sitk
 
 import infnet
 from infnet.anatomy.lobes import segment_lobes
-from infnet.anatomy.lungs import lung_warnings, segment_lungs
+from infnet.anatomy.lungs import SOURCE, lung_warnings, segment_lungs, with_infected_lung
 from infnet.data.volumes import dicom_tags, read_ct
-from infnet.errors import InputNotFoundError, InvalidStudyError, NoLungError
+from infnet.errors import InputNotFoundError, InvalidStudyError
 from infnet.inference.slices import SliceLook
-from infnet.inference.volume import segment_volume
+from infnet.inference.stages import Seconds, timed
+from infnet.inference.volume import InfectionMap, segment_volume
 from infnet.quantification.label_images import read_lungs
-from infnet.quantification.measurements import measure
+from infnet.quantification.lesions import without_small_lesions
+from infnet.quantification.measurements import measure, voxel_ml
 from infnet.quantification.study import Study, read_study, write_study
 from infnet.reporting import Progress, silent
 from infnet.weights.cards import DEFAULT_MODELS, find_card, read_card
@@ -46,16 +47,19 @@ class Case:
 class Settings:
     """How cases are segmented. None for a model is the shipped one, None for the threshold the model's own.
 
+    Lesions of less than ``minimum_lesion_ml`` are left out (`infnet.quantification.lesions`).
     ``lobe_source`` is one of `infnet.anatomy.lobes.SOURCES`, or `NO_LOBES`.
     """
 
     model: str | None = None
     labels_model: str | None = None
     threshold: float | None = None
+    minimum_lesion_ml: float = 0.0
     device: str = "auto"
     lobe_source: str = "auto"
     precision: str = "32"
     runtime: str = "auto"
+    trust_hu: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,11 @@ class SegmentedCase:
     findings: sitk.Image
     lungs: sitk.Image
     lobes: sitk.Image | None
-    infection: sitk.Image
+    infection: InfectionMap
 
     def write(self) -> None:
         """Write it into the study's folder. Raises `OutputError`."""
-        write_study(self.study, self.findings, self.lungs, self.lobes, self.infection)
+        write_study(self.study, self.findings, self.lungs, self.lobes, self.infection.write)
 
 
 def segment_case(
@@ -78,44 +82,52 @@ def segment_case(
     settings: Settings,
     ct: sitk.Image,
     warnings: list[str],
-    predictor: "SlicePredictor",
+    load: Callable[[], "SlicePredictor"],
     folder: Path = Path(),
-    seconds: dict[str, float] | None = None,
+    seconds: Seconds | None = None,
     progress: Progress = silent,
 ) -> SegmentedCase:
     """Segment and measure a CT that was read with these warnings. ``seconds`` are of the stages before.
 
-    Raises `NoLungError`, and `InputError` for a lung or lobe segmentation that cannot be used.
+    The predictor is loaded in a second thread while the lungs are found, and not kept. Raises `NoLungError`, and
+    `InputError` for a lung or lobe segmentation that cannot be used.
     """
     seconds = dict(seconds or {})
-    with timed(seconds, "lungs"):
-        lungs = _lungs(case, ct, progress)
+    lungs, predictor = _lungs_and_predictor(case, ct, load, seconds, progress)
+    missed = lung_warnings(lungs)
     look = SliceLook(window=predictor.window)
-    threshold = predictor.threshold if settings.threshold is None else settings.threshold
-    with timed(seconds, "network"):
-        segmented = segment_volume(ct, predictor, lungs, look, threshold, progress)
+    with timed(seconds, "back-mapping"):
+        segmented = segment_volume(ct, predictor, lungs, look, predictor.threshold, progress, seconds)
+    seconds["back-mapping"] -= seconds["network"]
+    asked = {**predictor.provenance, "threshold": predictor.threshold}
+    del predictor  # and with it the memory of the networks, for the rest of the work
+    with timed(seconds, "back-mapping"):
+        findings = _without_small_lesions(segmented.labels, settings.minimum_lesion_ml)
+        # Consolidated lung, which the mask had lacked, belongs to the lungs and to a lobe too.
+        lungs = with_infected_lung(lungs, findings)
     lobes = None
     if case.lobes is not None or settings.lobe_source != NO_LOBES:
         source = "auto" if settings.lobe_source == NO_LOBES else settings.lobe_source
         with timed(seconds, "lobes"):
-            # Of the lungs with what the mask had lacked: consolidated lung belongs to a lobe too.
-            lobes = segment_lobes(ct, segmented.lungs, source, case.lobes, progress)
+            lobes = segment_lobes(ct, lungs, source, case.lobes, progress)
     with timed(seconds, "quantification"):
-        measured = measure(ct, segmented.labels, segmented.lungs, lobes)
-    warnings = [*warnings, *lung_warnings(lungs), *measured.warnings]
-    sources = {"lungs": _lung_source(case), **measured.sources}
+        measured = measure(ct, findings, lungs, lobes)
+    warnings = [*warnings, *missed, *measured.warnings]
+    sources = {"lungs": case.lungs.name if case.lungs else SOURCE, **measured.sources}
     (series_uid,) = dicom_tags(case.ct, "0020|000e")
     provenance = {
         "use": "research only, not for clinical decisions",
-        **predictor.provenance,
+        **asked,
         "ct": case.ct.name,
         **({"series_instance_uid": series_uid} if series_uid else {}),
         **sources,
         "window_hu": list(look.window),
+        "minimum_lesion_ml": settings.minimum_lesion_ml,
         "smallest_crop": look.smallest_crop,
         "transposed": look.transposed,
-        "threshold": threshold,
-        "slices": segmented.slices,
+        "slices": segmented.slices.with_lung,
+        "slices_without_lung": segmented.slices.without_lung,
+        "slices_without_infection": segmented.slices.without_infection,
         "warnings": warnings,
     }
     study = Study(
@@ -132,7 +144,7 @@ def segment_case(
         inputs=inputs(case, settings),
         folder=folder,
     )
-    return SegmentedCase(study, segmented.labels, segmented.lungs, lobes.image if lobes else None, segmented.infection)
+    return SegmentedCase(study, findings, lungs, lobes.image if lobes else None, segmented.infection)
 
 
 def segment_into_study(case: Case, settings: Settings, studies: Path, progress: Progress = silent) -> None:
@@ -140,12 +152,9 @@ def segment_into_study(case: Case, settings: Settings, studies: Path, progress: 
     seconds: dict[str, float] = {}
     progress("read", 0, 1)
     with timed(seconds, "read"):
-        ct, warnings = read_ct(case.ct)
-    with timed(seconds, "models"):
-        predictor = _predictor(
-            settings.model, settings.labels_model, settings.device, settings.precision, settings.runtime
-        )
-    segmented = segment_case(case, settings, ct, warnings, predictor, studies / case.name, seconds, progress)
+        ct, warnings = read_ct(case.ct, settings.trust_hu)
+    load = partial(_predictor, settings)
+    segmented = segment_case(case, settings, ct, warnings, load, studies / case.name, seconds, progress)
     progress("write", 1, 1)
     segmented.write()
 
@@ -169,6 +178,7 @@ def inputs(case: Case, settings: Settings) -> dict[str, Any]:
     return {
         **{key: path and _fingerprint(path) for key, path in files.items()},
         "threshold": settings.threshold,
+        "minimum_lesion_ml": settings.minimum_lesion_ml,
         "lobe_source": settings.lobe_source,
         "date": case.date,
         "patient": case.patient,
@@ -193,34 +203,46 @@ def scan_date(ct: Path) -> str | None:
     return None
 
 
-@contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Note the duration of the block in ``seconds``."""
-    start = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - start
+def _lungs_and_predictor(
+    case: Case, ct: sitk.Image, load: Callable[[], "SlicePredictor"], seconds: Seconds, progress: Progress
+) -> tuple[sitk.Image, "SlicePredictor"]:
+    """The one is found while the other is loaded in a second thread."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        loading = thread.submit(load)
+
+        def progress_while_loading(stage: str, done: int, total: int) -> None:
+            if loading.done():
+                loading.result()  # a model that cannot be had ends the work here
+            progress(stage, done, total)
+
+        with timed(seconds, "lungs"):
+            lungs = read_lungs(case.lungs, ct) if case.lungs else segment_lungs(ct, progress_while_loading, case.ct)
+        with timed(seconds, "models"):
+            return lungs, loading.result()
 
 
-def _lungs(case: Case, ct: sitk.Image, progress: Progress) -> sitk.Image:
-    if case.lungs is None:
-        try:
-            return segment_lungs(ct, progress)
-        except NoLungError as error:
-            raise NoLungError(f"{case.ct}: {error}") from error
-    return read_lungs(case.lungs, ct)
+def _without_small_lesions(findings: sitk.Image, minimum_ml: float) -> sitk.Image:
+    labels = sitk.GetArrayViewFromImage(findings)
+    kept = sitk.GetImageFromArray(without_small_lesions(labels, minimum_ml, voxel_ml(findings)))
+    kept.CopyInformation(findings)
+    return kept
 
 
-def _lung_source(case: Case) -> str:
-    return "threshold and morphology" if case.lungs is None else case.lungs.name
-
-
-@lru_cache(maxsize=1)
-def _predictor(
-    model: str | None, labels_model: str | None, device: str, precision: str, runtime: str
-) -> "SlicePredictor":
+def load_predictor(settings: Settings) -> "SlicePredictor":
+    """The predictor that the settings name. Raises what `infnet.inference.predictor.SlicePredictor` raises."""
     from infnet.inference.predictor import SlicePredictor
 
-    return SlicePredictor.from_models(model, labels_model, device, precision, runtime)
+    return SlicePredictor.from_models(
+        settings.model,
+        settings.labels_model,
+        settings.device,
+        settings.precision,
+        settings.runtime,
+        settings.threshold,
+    )
+
+
+_predictor = lru_cache(maxsize=1)(load_predictor)
 
 
 def _fingerprint(path: Path) -> str:

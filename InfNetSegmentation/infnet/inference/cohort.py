@@ -24,6 +24,7 @@ Work = Callable[[Case], None]
 """What is done with a case: it makes the study, or raises. For workers it has to be picklable."""
 
 _VOLUME_ENDINGS = (*IMAGE_ENDINGS, ".mhd")
+_NO_IMAGES = ("DICOMDIR", "README", ".DS_Store")  # what lies beside images on a CD or a Mac
 _STOP_IS_LOOKED_FOR_S = 1.0
 
 
@@ -36,7 +37,7 @@ class Outcome:
 
 
 def read_cases(path: Path) -> list[Case]:
-    """The cases of a CSV file, or of a folder: each volume file in it, and each subfolder of DICOM files.
+    """The cases of a CSV file, or of a folder: each volume file in it, and each folder of DICOM files at any depth.
 
     The CSV's columns are ct and case, and if need be date (YYYY-MM-DD), patient, lungs and lobes; its paths are
     relative to its own folder. Raises `InputError` for a file without those columns, without cases, or with two of
@@ -44,7 +45,10 @@ def read_cases(path: Path) -> list[Case]:
     """
     if not path.exists():
         raise InputNotFoundError(f"{path}: no such file or folder.")
-    cases = _cases_of_folder(path) if path.is_dir() else _cases_of_list(path)
+    try:
+        cases = _cases_of_folder(path) if path.is_dir() else _cases_of_list(path)
+    except OSError as error:
+        raise InputError(f"{error.filename or path}: cannot be read ({error.strerror}).") from error
     if not cases:
         raise InputError(f"{path}: no cases in it.")
     seen: set[str] = set()
@@ -86,6 +90,11 @@ def write_tables(cases: Sequence[Case], studies: Sequence[Path], outcomes: Seque
     for study in map(read_study, studies):
         rows += [{"case": study.case, "patient": study.patient, "date": study.date, **row} for row in study.table]
     write_rows(rows, ["case", "patient", "date", *Row.__annotations__], folder / "cohort.csv")
+    write_failures(cases, outcomes, folder)
+
+
+def write_failures(cases: Sequence[Case], outcomes: Sequence[Outcome], folder: Path) -> None:
+    """Write ``failed.csv`` alone, as soon as a case has failed: a run that is cut off has told of it."""
     failed = {outcome.case.name: outcome for outcome in outcomes if outcome.error}
     write_rows(
         [
@@ -145,12 +154,14 @@ def _is_date(text: str) -> bool:
 
 
 def _cases_of_folder(folder: Path) -> list[Case]:
-    cases = []
-    for path in sorted(folder.iterdir()):
+    cases = [Case(folder, folder.absolute().name)] if _holds_dicom(folder) else []
+    for path in sorted(folder.rglob("*")):
         name = path.name.lower()
         if path.is_dir():
-            if _holds_dicom(path):
-                cases.append(Case(path, path.name))
+            if _holds_dicom(path):  # called as its study and its patient are too, where those have folders
+                cases.append(Case(path, "_".join(path.relative_to(folder).parts)))
+        elif path.parent != folder:
+            continue
         elif name.endswith(_VOLUME_ENDINGS) and not name.endswith(".seg.nrrd") and not name.startswith("."):
             ending = next(ending for ending in _VOLUME_ENDINGS if name.endswith(ending))
             cases.append(Case(path, path.name[: -len(ending)]))
@@ -160,7 +171,7 @@ def _cases_of_folder(folder: Path) -> list[Case]:
 def _holds_dicom(folder: Path) -> bool:
     """Whether the first file in it is one, by the mark after its preamble (DICOM PS3.10, 7.1)."""
     for path in sorted(folder.iterdir()):
-        if path.is_file():
+        if path.is_file() and path.name not in _NO_IMAGES:
             with path.open("rb") as file:
                 return file.read(132)[128:] == b"DICM"
     return False

@@ -22,6 +22,9 @@ from infnet.weights.store import Model, load_model
 
 FloatSlice = NDArray[np.float32]
 
+_CPU_BATCH, _BATCH = 4, 8  # on a CPU more gains nothing, and costs memory (docs/speed.md)
+_ROUNDING = 1e-5  # of a probability
+
 MIRRORINGS = ((), (-1,), (-2,), (-2, -1))
 """Axes along which the mirror images are turned, whose mean is the answer.
 
@@ -34,13 +37,15 @@ class SlicePrediction:
     """What the networks say of one slice, (H, W) float32 each.
 
     ``infection``: probability of infection. ``consolidation``: probability that a pixel, if infected, is
-    consolidation rather than ground-glass opacity. ``gate``: probability that the slice shows infection at all, None
-    where the model does not say; below the model's ``gate_threshold``, both maps are 0.
+    consolidation rather than ground-glass opacity; 0 all over where no pixel is infected. ``gate``: probability that
+    the slice shows infection at all, None where the model does not say. ``passed``: whether it did, by the model's
+    ``gate_threshold``; where it did not, both maps are 0.
     """
 
     infection: FloatSlice
     consolidation: FloatSlice
     gate: float | None = None
+    passed: bool = True
 
     def labels(self, threshold: float) -> NDArray[np.uint8]:
         """(H, W) uint8: 0 background, 1 ground-glass opacity, 2 consolidation, within infection ≥ threshold."""
@@ -52,8 +57,10 @@ class SlicePredictor:
     """From slices to infection and findings.
 
     With two models, the infection map is the prior of the multi-class network. With one, whose network has a
-    consolidation head, ``findings`` is None. Where that model has a gate, slices below its card's ``gate_threshold``
-    are emptied, and the multi-class network does not see them.
+    consolidation head, ``findings`` is None. Where the infection model has a gate, slices below its card's
+    ``gate_threshold`` are emptied, and no network sees them again: neither their mirror images nor, in the multi-class
+    network, their maps. That network is not shown either what has no pixel of at least the ``threshold`` (None: the
+    model's own), since labels depend on it nowhere else.
 
     Call it with slices (H, W) float32 in [0, 1], of any sizes; it yields one `SlicePrediction` a slice, in
     order, batch by batch; the next batch is asked for in a second thread while the networks look at one.
@@ -66,9 +73,10 @@ class SlicePredictor:
         infection: Model,
         findings: Model | None,
         device: str = "auto",
-        batch_size: int = 8,
+        batch_size: int | None = None,
         precision: str = "32",
         runtime: str = "auto",
+        threshold: float | None = None,
     ) -> None:
         for model, task in ((infection, "infection"), (findings, "findings")):
             if model is not None and model.card.task != task:
@@ -77,14 +85,15 @@ class SlicePredictor:
             raise InvalidModelError(f"{infection.card.name} does not tell the findings apart; name a model that does.")
         self._device = choose_device(device)
         self._dtype = autocast_dtype(precision, self._device)
-        self._infection = infection
-        self._findings = findings
+        self._infection = infection.card  # the networks are the runtimes', or nobody's
+        self._findings = None if findings is None else findings.card
+        self._threshold = infection.card.threshold if threshold is None else threshold
         self._runtime = choose_runtime(runtime, self._device)
         self._ask_infection = make_runtime(self._runtime, infection, self._device, precision)
         self._ask_findings = None
         if findings is not None:
             self._ask_findings = make_runtime(self._runtime, findings, self._device, precision)
-        self._batch_size = batch_size
+        self._batch_size = batch_size or (_CPU_BATCH if self._device.type == "cpu" else _BATCH)
 
     @classmethod
     def from_models(
@@ -94,12 +103,13 @@ class SlicePredictor:
         device: str = "auto",
         precision: str = "32",
         runtime: str = "auto",
+        threshold: float | None = None,
     ) -> "SlicePredictor":
         """The predictor of two models by name or path; None is the shipped one, or none where it is not needed."""
         infection = load_model(model or DEFAULT_MODELS["infection"])
         alone = labels_model is None and infection.card.tells_findings
         findings = None if alone else load_model(labels_model or DEFAULT_MODELS["findings"])
-        return cls(infection, findings, device, precision=precision, runtime=runtime)
+        return cls(infection, findings, device, precision=precision, runtime=runtime, threshold=threshold)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -107,12 +117,12 @@ class SlicePredictor:
         findings = self._findings or self._infection
         return {
             "infnet": infnet.__version__,
-            "infection_model": self._infection.card.name,
-            "infection_weights_sha256": self._infection.card.sha256,
-            "findings_model": findings.card.name,
-            "findings_weights_sha256": findings.card.sha256,
+            "infection_model": self._infection.name,
+            "infection_weights_sha256": self._infection.sha256,
+            "findings_model": findings.name,
+            "findings_weights_sha256": findings.sha256,
             "mirror_images": len(MIRRORINGS),
-            "gate_threshold": self._infection.card.gate_threshold,
+            "gate_threshold": self._infection.gate_threshold,
             "runtime": self._runtime,
             "precision": "float32" if self._dtype is None else str(self._dtype).removeprefix("torch."),
             "device": str(self._device),
@@ -122,13 +132,13 @@ class SlicePredictor:
 
     @property
     def threshold(self) -> float:
-        """The infection model's own: the probability from which a pixel counts as infected."""
-        return self._infection.card.threshold
+        """The probability from which a pixel counts as infected."""
+        return self._threshold
 
     @property
     def window(self) -> tuple[float, float]:
         """HU that the infection model's slices show as 0 and as 1."""
-        low, high = self._infection.card.window
+        low, high = self._infection.window
         return low, high
 
     def __call__(self, slices: Iterable[FloatSlice]) -> Iterator[SlicePrediction]:
@@ -168,37 +178,36 @@ class SlicePredictor:
 
     @torch.inference_mode()
     def _predict(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction]:
-        answer = _mean_over_mirror_images(
-            self._ask_infection, stack(batch, self._infection.card.input_size), self._infection.card
+        card = self._infection
+        answer, passed = _mean_over_mirror_images(
+            self._ask_infection, stack(batch, card.input_size), card, card.gate_threshold
         )
-        passed = torch.ones(len(batch), dtype=torch.bool)
-        if answer.gate is not None and self._infection.card.gate_threshold is not None:
-            passed = answer.gate >= self._infection.card.gate_threshold
+        answer.infection[~passed] = 0
         if self._findings is not None:
-            consolidation = self._consolidation(batch, answer.infection, passed)
+            consolidation = self._consolidation(batch, answer.infection)
         else:
             assert answer.consolidation is not None  # or the card would be wrong of its network
             consolidation = answer.consolidation
-        answer.infection[~passed], consolidation[~passed] = 0, 0
+            consolidation[~passed] = 0
         gates = [None] * len(batch) if answer.gate is None else answer.gate.tolist()
         return [
-            SlicePrediction(resize(p, x.shape), resize(q, x.shape), g)
-            for x, p, q, g in zip(batch, answer.infection, consolidation, gates, strict=True)
+            SlicePrediction(resize(p, x.shape), resize(q, x.shape), g, is_kept)
+            for x, p, q, g, is_kept in zip(batch, answer.infection, consolidation, gates, passed.tolist(), strict=True)
         ]
 
-    def _consolidation(
-        self, batch: Sequence[FloatSlice], infection: torch.Tensor, passed: torch.Tensor
-    ) -> torch.Tensor:
-        """Probability of consolidation (N, 1, S, S), 0 for the slices that are not asked about."""
+    def _consolidation(self, batch: Sequence[FloatSlice], infection: torch.Tensor) -> torch.Tensor:
+        """Probability of consolidation (N, 1, S, S), 0 for the slices without an infected pixel."""
         assert self._findings is not None and self._ask_findings is not None
-        size = self._findings.card.input_size
+        size = self._findings.input_size
         consolidation = torch.zeros(len(batch), 1, size, size)
-        if passed.any():
-            image = stack([x for x, p in zip(batch, passed, strict=True) if p], size)
-            prior = stack([p[0].numpy() for p in infection[passed]], size)
+        # A slice's size is interpolated from this, and so has nowhere more than it, but for rounding.
+        asked = infection.amax((1, 2, 3)) >= self._threshold - _ROUNDING
+        if asked.any():
+            image = stack([x for x, is_asked in zip(batch, asked, strict=True) if is_asked], size)
+            prior = stack([p[0].numpy() for p in infection[asked]], size)
             answer = self._ask_findings(image, prior).consolidation
             assert answer is not None
-            consolidation[passed] = answer
+            consolidation[asked] = answer
         return consolidation
 
 
@@ -238,7 +247,7 @@ def predict_infection(model: Model, image: torch.Tensor) -> InfectionPrediction:
 
     That of the infection is calibrated by the card's ``temperature`` and ``offset``.
     """
-    return _mean_over_mirror_images(InfectionProbabilities(model), image, model.card)
+    return _mean_over_mirror_images(InfectionProbabilities(model), image, model.card)[0]
 
 
 def infection_probability(model: Model, image: torch.Tensor) -> torch.Tensor:
@@ -253,14 +262,24 @@ def consolidation_probability(model: Model, image: torch.Tensor, prior: torch.Te
     return probability
 
 
-def _mean_over_mirror_images(ask: Runtime, image: torch.Tensor, card: ModelCard) -> InfectionPrediction:
-    sums: dict[str, torch.Tensor] = {}
-    for axes in MIRRORINGS:
-        for name, value in ask(image.flip(axes))._asdict().items():
-            if value is not None:
-                turned_back = value.flip(axes) if value.ndim == 4 else value
-                sums[name] = sums.get(name, 0) + turned_back / len(MIRRORINGS)
-    infection = sums["infection"]
+def _mean_over_mirror_images(
+    ask: Runtime, image: torch.Tensor, card: ModelCard, gate_threshold: float | None = None
+) -> tuple[InfectionPrediction, torch.Tensor]:
+    """The means, and which slices have passed the gate (N,): of the others, the answers to the slice as it is."""
+    whole, *mirrorings = MIRRORINGS
+    # A copy: OpenVINO writes the next answer into the same memory.
+    means = {name: value.clone() for name, value in ask(image.flip(whole))._asdict().items() if value is not None}
+    passed = torch.ones(len(image), dtype=torch.bool)
+    if gate_threshold is not None and "gate" in means:
+        passed = means["gate"] >= gate_threshold
+    if passed.any():
+        for axes in mirrorings:
+            for name, value in ask(image[passed].flip(axes))._asdict().items():
+                if value is not None:
+                    means[name][passed] += value.flip(axes) if value.ndim == 4 else value
+        for mean in means.values():
+            mean[passed] /= len(MIRRORINGS)
+    infection = means["infection"]
     if (card.temperature, card.offset) != (1, 0):  # fitted to such means
         infection = torch.sigmoid(torch.logit(infection, eps=1e-6) / card.temperature + card.offset)
-    return InfectionPrediction(infection, sums.get("consolidation"), sums.get("gate"))
+    return InfectionPrediction(infection, means.get("consolidation"), means.get("gate")), passed

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +10,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from infnet.anatomy.lungs import lung_envelope
+from infnet.data.nrrd import write_nrrd
 from infnet.data.orientation import AxialView
-from infnet.inference.slices import SliceLook
+from infnet.data.volumes import write_image
+from infnet.inference.slices import Box, SliceLook
+from infnet.inference.stages import Seconds, timed
 from infnet.reporting import Progress, silent
 
 if TYPE_CHECKING:  # it imports torch
@@ -20,19 +24,64 @@ Predictor = Callable[[Iterable[NDArray[np.float32]]], Iterator["SlicePrediction"
 
 
 @dataclass(frozen=True)
+class SliceCounts:
+    """Axial slices with lung and without it, which are skipped; and of those with lung, the ones without infection by
+    the infection model's gate (`infnet.inference.predictor.SlicePrediction`)."""
+
+    with_lung: int
+    without_lung: int
+    without_infection: int
+
+
+class InfectionMap:
+    """Probabilities of infection within the lungs' envelope, a quarter of the volume's voxels or less."""
+
+    def __init__(self, grid: sitk.Image) -> None:
+        self._view = AxialView(grid)
+        self._grid = grid
+        self._sections: dict[int, tuple[Box, NDArray[np.uint8], NDArray[np.float32]]] = {}
+
+    def add(self, z: int, box: Box, inside: NDArray[np.bool_], map_: NDArray[np.float32]) -> None:
+        """The map of an axial slice's crop; only what is ``inside`` is kept."""
+        self._sections[z] = box, np.packbits(inside), map_[inside]
+
+    def image(self) -> sitk.Image:
+        """The map as float32 on the whole grid, 0 outside the envelope."""
+        image = sitk.Image(self._grid.GetSize(), sitk.sitkFloat32)
+        image.CopyInformation(self._grid)
+        for z in self._sections:
+            self._view.paste(self._section(z), z, image)
+        return image
+
+    def write(self, path: Path) -> None:
+        """Write it as `infnet.data.volumes.write_image` does; into an .nrrd without a volume in memory, if it can."""
+        if path.suffix.lower() == ".nrrd" and self._view.slices_are_axial:
+            write_nrrd(self._view.slices_of(self._section), self._grid, path)
+        else:
+            write_image(self.image(), path)
+
+    def _section(self, z: int) -> NDArray[np.float32]:
+        """The map of an axial slice (y, x)."""
+        section = np.zeros(self._view.voxels.shape[1:], np.float32)
+        if z in self._sections:
+            box, bits, values = self._sections[z]
+            crop = section[box]
+            crop[np.unpackbits(bits, count=crop.size).reshape(crop.shape).view(bool)] = values
+        return section
+
+
+@dataclass(frozen=True)
 class SegmentedVolume:
-    """Images on the CT's exact grid.
+    """What was found, on the CT's exact grid.
 
     labels - uint8: 0 background, 1 ground-glass opacity, 2 consolidation
-    infection - float32: probability of infection, 0 outside the lungs' envelope
-    lungs - uint8: 1 right lung, 2 left lung, with the infected lung that the lung mask had missed
-    slices - number of axial slices with lung
+    infection - probability of infection; a volume of its own only when its image is asked for
+    slices - how many were looked at, and how many were not
     """
 
     labels: sitk.Image
-    infection: sitk.Image
-    lungs: sitk.Image
-    slices: int
+    infection: InfectionMap
+    slices: SliceCounts
 
 
 def segment_volume(
@@ -42,31 +91,36 @@ def segment_volume(
     look: SliceLook | None = None,
     threshold: float = 0.5,
     progress: Progress = silent,
+    seconds: Seconds | None = None,
 ) -> SegmentedVolume:
     """Segment a CT (HU) of any direction, slice by axial slice.
 
     ``lungs`` is a lung mask on the CT's grid, as of `infnet.anatomy.lungs.segment_lungs`. Infection is accepted
     within the mask's envelope, not only within the mask, which lacks consolidated lung. Slices without lung are
-    skipped, and slices are rendered as the predictor asks for them, so memory grows with its batch.
+    skipped, and slices are rendered as the predictor asks for them, so memory grows with its batch. What the job waits
+    for the predictor is added to ``seconds``, as "network".
     """
     look = look or SliceLook()
-    view = AxialView(ct)
-    hu = view.array()
-    mask = AxialView(lungs).array()
-    envelope = lung_envelope(mask, view.spacing)
+    view, lung_view = AxialView(ct), AxialView(lungs)
+    envelope = lung_envelope(lung_view.voxels, view.spacing)
     crops = look.crops(envelope)
-    infection = np.zeros(hu.shape, np.float32)
-    labels = np.zeros(hu.shape, np.uint8)
+    insides = {z: envelope[z][box] > 0 for z, box in crops.items()}
+    del envelope
+    labels = sitk.Image(ct.GetSize(), sitk.sitkUInt8)
+    labels.CopyInformation(ct)
+    infection = InfectionMap(labels)
+    without_infection = 0
     progress("infection", 0, len(crops))
-    predictions = predictor(look.render(hu[z][box]) for z, box in crops.items())
-    for done, ((z, box), prediction) in enumerate(zip(crops.items(), predictions, strict=True), start=1):
-        inside = envelope[z][box] > 0
-        infection[z][box] = look.restore(prediction.infection) * inside
-        labels[z][box] = look.restore(prediction.labels(threshold)) * inside
+    predictions = predictor(look.render(view.voxels[z][box]) for z, box in crops.items())
+    for done, (z, box) in enumerate(crops.items(), start=1):
+        with timed({} if seconds is None else seconds, "network"):
+            prediction = next(predictions)
+        infection.add(z, box, insides[z], look.restore(prediction.infection))
+        section = np.zeros(view.voxels.shape[1:], np.uint8)
+        section[box] = look.restore(prediction.labels(threshold)) * insides[z]
+        if section.any():
+            view.paste(section, z, labels)
+        without_infection += not prediction.passed
         progress("infection", done, len(crops))
-    return SegmentedVolume(
-        labels=view.restore(labels),
-        infection=view.restore(infection),
-        lungs=view.restore(np.where(labels > 0, envelope, mask)),
-        slices=len(crops),
-    )
+    counts = SliceCounts(len(crops), len(view.voxels) - len(crops), without_infection)
+    return SegmentedVolume(labels, infection, counts)

@@ -1,5 +1,6 @@
 """OpenVINO as a runtime for Intel and AMD CPUs. An optional package: ``pip install openvino``."""
 
+import sys
 import warnings
 
 import torch
@@ -14,6 +15,8 @@ class OpenVINORuntime:
 
     def __init__(self, module: nn.Module, examples: tuple[torch.Tensor, ...], dtype: torch.dtype | None) -> None:
         """``examples`` are images of the size that all will have, but for the batch. Raises `MissingPackageError`."""
+        # It would tell Google Analytics of each use, unasked; without it OpenVINO works as well.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         try:
             import openvino
         except ImportError as error:
@@ -26,7 +29,9 @@ class OpenVINORuntime:
             answer = module(*examples)
             self._fields = [name for name, x in zip(Probabilities._fields, answer, strict=True) if x is not None]
             shapes = [openvino.PartialShape([-1, *image.shape[1:]]) for image in examples]
-            graph = openvino.convert_model(present, example_input=examples, input=shapes)
+            # Left to trace by itself, OpenVINO traces twice, and compares.
+            traced = torch.jit.trace(present, examples, check_trace=False)  # type: ignore[no-untyped-call]
+            graph = openvino.convert_model(traced, example_input=examples, input=shapes)
         settings = {
             # Left alone, OpenVINO computes in bfloat16 where the CPU can.
             "INFERENCE_PRECISION_HINT": "f32" if dtype is None else "bf16",
