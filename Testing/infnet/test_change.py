@@ -159,15 +159,15 @@ def test_lungs_that_do_not_fit_are_told_of():
     mirrored = sitk.AffineTransform(3)
     mirrored.SetMatrix(np.diag([1.0, 1.0, -1.0]).ravel())
     assert _folded(mirrored, lungs) == 1 and _folded(sitk.AffineTransform(3), lungs) == 0
-    assert LungRegistration(mirrored, 0.5, 0.95, 0.0005).warnings == []
-    poor, folds = LungRegistration(mirrored, 0.5, 0.89, 0.02).warnings
+    assert LungRegistration(mirrored, 0.5, 0.95, 0.0005, mirrored).warnings == []
+    poor, folds = LungRegistration(mirrored, 0.5, 0.89, 0.02, mirrored).warnings
     assert "0.89" in poor and "folds 2.0 %" in folds
 
 
 @pytest.fixture
 def at_rest(monkeypatch):
     """Nothing has moved, and no registration is needed to know it."""
-    rest = LungRegistration(sitk.Transform(), 1.0, 1.0, 0.0)
+    rest = LungRegistration(sitk.Transform(), 1.0, 1.0, 0.0, sitk.Transform())
     monkeypatch.setattr(change_module, "register_lungs", lambda earlier, later, progress: rest)
 
 
@@ -189,6 +189,38 @@ def test_what_the_later_scan_does_not_show_is_not_called_resolved(tmp_path, at_r
         and change.unseen_ml > 20
     )
     assert f"{change.unseen_ml:.1f} mL lie outside the later scan" in change.warnings[-1]
+
+
+def test_what_the_earlier_scan_did_not_show_is_not_called_new(tmp_path, at_rest):
+    later = chest(noise_hu=0)
+    healthy = paint(paint(later, LEFT_DENSE, 60, -850, 0), RIGHT_GGO, 60, -850, 0)
+    upper = slice(23, 46)  # of the left lung's consolidation it shows a part
+    change = map_change(study(tmp_path / "1", Chest(*(i[:, :, upper] for i in healthy))), study(tmp_path / "2", later))
+    findings = voxels(later.findings) > 0
+    assert change.volumes_ml["new"] == pytest.approx(np.count_nonzero(findings[upper]) * voxel_ml(later.ct))
+    expected = np.count_nonzero(findings[:23]) * voxel_ml(later.ct)
+    assert change.unseen_before_ml == pytest.approx(expected, rel=0.05) and expected > 20
+    assert change.unseen_ml == 0
+    assert f"{change.unseen_before_ml:.1f} mL lie outside the earlier scan" in change.warnings[-1]
+
+
+@pytest.mark.parametrize("partial", ["earlier", "later"])
+def test_half_a_chest_that_lies_elsewhere_is_brought_onto_the_whole(tmp_path, partial):
+    """The scans overlap by half; what only one of them shows tells nothing of how they fit."""
+    whole = chest()
+    half = Chest(*(image[:, :, 20:46] for image in whole))
+    shift = np.array([12.0, -9.0, 25.0])
+    for image in half:
+        image.SetOrigin((image.GetOrigin() + shift).tolist())
+    change = map_change(*(study(tmp_path / name, half if name == partial else whole) for name in ("earlier", "later")))
+    expected = shift if partial == "later" else -shift
+    for point in ((-70.0, 0.0, 30.0), (70.0, 0.0, 60.0)):
+        start = point if partial == "later" else point + shift
+        moved_by = np.subtract(change.registration.transform.TransformPoint(start), start)
+        assert np.linalg.norm(moved_by - expected) < 6
+    assert change.registration.dice_after > 0.95 and change.registration.warnings == []
+    assert change.volumes_ml["new"] + change.volumes_ml["resolved"] < 0.2 * change.volumes_ml["persistent"]
+    assert (change.unseen_ml > 0, change.unseen_before_ml > 0) == (partial == "later", partial == "earlier")
 
 
 def test_no_lung_is_an_error():

@@ -67,8 +67,14 @@ def test_a_folder_of_cases(tmp_path):
     for name in ("b.nii.gz", "a.nrrd", "a b.MHA", "notes.txt", "s.seg.nrrd", ".hidden.nrrd"):
         (tmp_path / name).touch()
     write_dicom_series(make_chest(empty_grid((8, 8, 3), (40, 40, 60))).ct, tmp_path / "dicom")
+    (tmp_path / "otto/CT 1").mkdir(parents=True)
+    (tmp_path / "otto/DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "dicom/001.dcm").rename(tmp_path / "otto/CT 1/IM1")
     (tmp_path / "studies").mkdir()
-    assert [case.name for case in read_cases(tmp_path)] == ["a b", "a", "b", "dicom"]
+    (tmp_path / "studies/lungs.nrrd").touch()
+    assert [case.name for case in read_cases(tmp_path)] == ["a b", "a", "b", "dicom", "otto_CT 1"]
+    (alone,) = read_cases(tmp_path / "otto/CT 1")
+    assert (alone.name, alone.ct) == ("CT 1", tmp_path / "otto/CT 1")
     with pytest.raises(InputNotFoundError):
         read_cases(tmp_path / "none")
 

@@ -46,7 +46,7 @@ PATIENT = {
 }
 PROVENANCE = {
     "infnet": "9.8.7",
-    "infection_model": "inf-net-lite0",
+    "infection_model": "inf-net-lite2",
     "infection_weights_sha256": "ab" * 32,
     "findings_model": "guided-unet",
     "findings_weights_sha256": "cd" * 32,
@@ -443,7 +443,7 @@ def test_the_algorithm_is_named_with_its_weights(study):
     *_, objects = study
     for segment in objects["findings"].SegmentSequence:
         (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
-        assert algorithm.AlgorithmName == "InfNet inf-net-lite0 guided-unet"
+        assert algorithm.AlgorithmName == "InfNet inf-net-lite2 guided-unet"
         assert algorithm.AlgorithmVersion == "9.8.7"
         assert code(algorithm.AlgorithmFamilyCodeSequence[0]) == ("DCM", "123110")
         for weights in ("ab" * 32, "cd" * 32):
@@ -512,7 +512,7 @@ def test_groups_say_what_was_found_and_where(study):
     ggo = found["Ground glass opacity, right middle lobe"]
     assert ggo["Finding"] == ("DCM", "112120")
     assert (ggo["Finding Site"], ggo["Finding Site modifiers"]) == (("SCT", "72481006"), ["24028007"])
-    assert ggo["Algorithm Name"] == "InfNet inf-net-lite0 guided-unet" and "ab" * 32 in ggo["Algorithm Parameters"]
+    assert ggo["Algorithm Name"] == "InfNet inf-net-lite2 guided-unet" and "ab" * 32 in ggo["Algorithm Parameters"]
     total = found["Consolidation, total"]
     assert (total["Finding Site"], total["Finding Site modifiers"]) == (("SCT", "39607008"), ["51440002"])
     outside = found["outside every lobe"]

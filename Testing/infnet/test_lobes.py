@@ -1,17 +1,19 @@
 """Lobes: zones by rule, others' segments, the atlas on lungs made from it, and the choice of a source."""
 
+import hashlib
 import importlib.machinery
 import json
 import os
+import shutil
 import stat
 import struct
 import sys
 import types
-from urllib.error import URLError
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from infnet import cli
@@ -187,8 +189,22 @@ class TestExisting:
 
     @pytest.mark.parametrize(
         "values",
-        [[1, 2, 3, 4, 5], [3, 4, 5, 1, 2], [12, 13, 14, 10, 11], [4, 5, 6, 7, 8], [516, 5, 518, 7, 520]],
-        ids=["infnet", "lungmask", "TotalSegmentator", "Chest Imaging Platform", "its types of tissue"],
+        [
+            [1, 2, 3, 4, 5],
+            [3, 4, 5, 1, 2],
+            [12, 13, 14, 10, 11],
+            [15, 16, 17, 13, 14],
+            [4, 5, 6, 7, 8],
+            [516, 5, 518, 7, 520],
+        ],
+        ids=[
+            "infnet",
+            "lungmask",
+            "TotalSegmentator 2",
+            "TotalSegmentator 1",
+            "Chest Imaging Platform",
+            "its types of tissue",
+        ],
     )
     def test_labels_without_names(self, patient, tmp_path, values):
         sitk.WriteImage(image_of(np.array([0, *values], np.uint16)[patient]), tmp_path / "l.nrrd")
@@ -291,21 +307,28 @@ class FakeInferer:
         return np.array([0, 3, 4, 5, 1, 2], np.uint8)[self.labels]
 
 
-class NoDownload(FakeInferer):
-    def __init__(self, **options):
-        raise URLError("no route to host")
+class Malware:
+    def __reduce__(self):
+        return print, ("Malware runs.",)
 
 
 @pytest.fixture
-def fake_lungmask(monkeypatch):
-    """Pretends that lungmask is installed, with the given class as its inferer."""
+def fake_lungmask(monkeypatch, tmp_path):
+    """Pretends that lungmask is installed, with weights to download, named as its own by their SHA-256."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "server").mkdir()
 
-    def install(inferer):
+    def install(content=None, sha256=None):
+        torch.save(content or {}, tmp_path / "weights.pth")
+        sha256 = sha256 or hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()
+        urls = [(tmp_path / f"server/{name}-{sha256[:8]}.pth").as_uri() for name in ("lobes", "fill")]
+        for url in urls:
+            shutil.copy(tmp_path / "weights.pth", tmp_path / "server" / url.rpartition("/")[2])
         package = types.ModuleType("lungmask")
         package.__spec__ = importlib.machinery.ModuleSpec("lungmask", None)
-        package.LMInferer = inferer
+        package.LMInferer = FakeInferer
         mask = types.ModuleType("lungmask.mask")
-        mask.MODEL_URLS = {"LTRCLobes": ("https://host/lobes.pth", 6), "R231": ("https://host/fill.pth", 3)}
+        mask.MODEL_URLS = {"LTRCLobes": (urls[0], 6), "R231": (urls[1], 3)}
         monkeypatch.setitem(sys.modules, "lungmask", package)
         monkeypatch.setitem(sys.modules, "lungmask.mask", mask)
 
@@ -314,18 +337,30 @@ def fake_lungmask(monkeypatch):
 
 class TestNetworks:
     def test_lungmask_with_its_networks_faked(self, patient, fake_lungmask):
-        fake_lungmask(FakeInferer)
+        fake_lungmask()
         FakeInferer.labels = patient
         lungs = image_of(lungs_of(patient))
         lobes = segment_lobes(lungs, lungs, "lungmask")
         assert (lobes.source, lobes.approximate, lobes.warnings) == ("lungmask", False, [])
         assert np.array_equal(voxels(lobes.image), patient)
 
-    def test_lungmask_without_its_weights(self, patient, fake_lungmask):
-        fake_lungmask(NoDownload)
+    def test_lungmask_without_its_weights(self, patient, fake_lungmask, tmp_path):
+        fake_lungmask()
+        shutil.rmtree(tmp_path / "server")
         lungs = image_of(lungs_of(patient))
-        with pytest.raises(UnavailableWeightsError, match=r"no route to host.*--source atlas"):
+        with pytest.raises(UnavailableWeightsError, match=r"No such file.*--source atlas"):
             segment_lobes(lungs, lungs, "lungmask")
+
+    def test_lungmask_s_weights_are_checked_and_run_no_code(self, patient, fake_lungmask, tmp_path, capsys):
+        lungs = image_of(lungs_of(patient))
+        fake_lungmask(sha256="0" * 64)
+        with pytest.raises(UnavailableWeightsError, match="hash"):
+            segment_lobes(lungs, lungs, "lungmask")
+        assert not list((tmp_path / "hub/checkpoints").iterdir())
+        fake_lungmask({"weights": Malware()})
+        with pytest.raises(UnavailableWeightsError, match="not weights"):
+            segment_lobes(lungs, lungs, "lungmask")
+        assert "Malware runs." not in capsys.readouterr().out
 
     def test_lungmask_not_installed(self, patient, monkeypatch):
         monkeypatch.setitem(sys.modules, "lungmask", None)
@@ -333,18 +368,17 @@ class TestNetworks:
         with pytest.raises(MissingPackageError, match="pip install"):
             segment_lobes(lungs, lungs, "lungmask")
 
-    def test_auto_downloads_nothing(self, patient, fake_lungmask, monkeypatch, tmp_path):
-        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-        fake_lungmask(NoDownload)
+    def test_auto_downloads_nothing(self, patient, fake_lungmask, tmp_path):
+        fake_lungmask()
+        FakeInferer.labels = patient
         lungs = image_of(lungs_of(patient), (4.2, 4.2, 4.2))
         assert segment_lobes(lungs, lungs).source == "atlas"
+        lobes, fill = sorted((tmp_path / "server").iterdir(), reverse=True)
         weights = tmp_path / "hub" / "checkpoints"
         weights.mkdir(parents=True)
-        (weights / "lobes.pth").touch()
+        shutil.copy(lobes, weights)
         assert segment_lobes(lungs, lungs).source == "atlas", "one of the two models is not enough"
-        (weights / "fill.pth").touch()
-        fake_lungmask(FakeInferer)
-        FakeInferer.labels = patient
+        shutil.copy(fill, weights)
         assert segment_lobes(lungs, lungs).source == "lungmask"
 
     @pytest.mark.skipif(sys.platform == "win32", reason="the fake command is a script with a shebang")
@@ -353,7 +387,10 @@ class TestNetworks:
         sitk.WriteImage(image_of(np.array([0, 12, 13, 14, 10, 11], np.uint8)[patient]), tmp_path / "lobes.nii.gz")
         command = tmp_path / "TotalSegmentator"
         command.write_text(
-            f"#!{sys.executable}\nimport shutil, sys\nassert '--ml' in sys.argv\n"
+            f"#!{sys.executable}\nimport json, os, shutil, sys\nfrom pathlib import Path\nassert '--ml' in sys.argv\n"
+            "home = Path(os.environ['TOTALSEG_HOME_DIR'], 'config.json')  # as its config.py reads it\n"
+            "assert json.loads(home.read_text())['send_usage_stats'] is False\n"
+            "assert list(Path(os.environ['TOTALSEG_WEIGHTS_PATH']).glob('Dataset291_*'))\n"
             f"shutil.copy({str(tmp_path / 'lobes.nii.gz')!r}, sys.argv[sys.argv.index('-o') + 1])\n"
             f"print('no weights', file=sys.stderr)\nsys.exit({status})\n"
         )

@@ -141,8 +141,8 @@ def water_with_gas():
 def test_no_lung(hu):
     image = sitk.GetImageFromArray(hu)
     image.SetSpacing((5, 5, 5))
-    with pytest.raises(NoLungError, match="No lung"):
-        segment_lungs(image)
+    with pytest.raises(NoLungError, match=r"^ct\.nrrd: no lung was found"):
+        segment_lungs(image, name="ct.nrrd")
 
 
 def test_progress_can_cancel():

@@ -39,6 +39,7 @@ _STIFFNESS = 10.0  # mm of distance that a change of one half of the lung's size
 _STEPS = 40
 _SMALLEST_VOXELS = 400  # of the grid: 50 mL
 _CUT_SECTION = 0.15  # of the lung's largest axial section
+_SLAB = 64  # slices
 _LEAST_OVERLAP = 0.8  # Dice of the lung and the fitted atlas' lung
 
 Array = NDArray[np.float32]
@@ -77,13 +78,16 @@ def fit_atlas(lungs: sitk.Image, progress: Progress = silent) -> sitk.Image:
     does not resemble the atlas' lung.
     """
     view = AxialView(lungs)
-    mask = view.array()
-    lobes = np.zeros_like(mask)
+    mask = view.voxels
+    lobes = np.zeros(mask.shape, np.uint8)
+    boxes = ndimage.find_objects(mask, max_label=2)
     for side, atlas in _atlas().items():
         progress("lobes", side - 1, 2)
-        if (lung := mask == side).any():
+        if (box := boxes[side - 1]) is not None:
+            part = (slice(None), *box[1:])  # the height is kept: whether the scan cuts off a lung shows at its ends
+            lung = mask[part] == side
             _check_whole(lung)
-            _fill(lobes, lung, view.spacing, atlas)
+            _fill(lobes[part], lung, view.spacing, atlas)
     progress("lobes", 2, 2)
     return view.restore(lobes)
 
@@ -175,18 +179,19 @@ def fill_lobes(
     to_atlas = fit(distances, atlas.lung)
     there = to_atlas(distances.points())
     (box,) = ndimage.find_objects(lung.view(np.uint8))
-    grid = sitk.Image([axis.stop - axis.start for axis in box[::-1]], sitk.sitkFloat32)
-    grid.SetSpacing(spacing[::-1])
-    grid.SetOrigin([axis.start * step for axis, step in zip(box[::-1], spacing[::-1], strict=True)])
-    nearest, lobes = np.full(grid.GetSize()[::-1], np.inf, np.float32), np.zeros(grid.GetSize()[::-1], np.uint8)
+    coarse = {}
     for label, lobe in atlas.lobes.items():
-        coarse = sitk.GetImageFromArray(lobe.at(there).reshape(distances.values.shape).astype(np.float32))
-        coarse.SetSpacing([GRID_MM] * 3)
-        coarse.SetOrigin(distances.origin[::-1])
-        fine = sitk.GetArrayFromImage(sitk.Resample(coarse, grid))
-        lobes[fine < nearest] = label
-        np.minimum(nearest, fine, out=nearest)
-    labels[box][lung[box]] = lobes[lung[box]]
+        coarse[label] = sitk.GetImageFromArray(lobe.at(there).reshape(distances.values.shape).astype(np.float32))
+        coarse[label].SetSpacing([GRID_MM] * 3)
+        coarse[label].SetOrigin(distances.origin[::-1])
+    for start in range(box[0].start, box[0].stop, _SLAB):  # of a whole lung, the distances alone would take gigabytes
+        slab = (slice(start, min(start + _SLAB, box[0].stop)), *box[1:])
+        grid = sitk.Image([axis.stop - axis.start for axis in slab[::-1]], sitk.sitkUInt8)
+        grid.SetSpacing(spacing[::-1])
+        grid.SetOrigin([axis.start * step for axis, step in zip(slab[::-1], spacing[::-1], strict=True)])
+        fine = [sitk.GetArrayFromImage(sitk.Resample(image, grid)) for image in coarse.values()]
+        lobes = np.array(list(coarse), np.uint8)[np.argmin(fine, axis=0)]
+        labels[slab][lung[slab]] = lobes[lung[slab]]
     return overlap(distances, atlas.lung, to_atlas)
 
 
@@ -221,12 +226,16 @@ def _coarse(
 ) -> tuple[NDArray[np.bool_], Points]:
     """A mask on a grid of `GRID_MM` with a margin, or on that of ``like``, and the grid's origin in mm."""
     (box,) = ndimage.find_objects(mask.view(np.uint8))
-    image = sitk.GetImageFromArray(mask[box].astype(np.float32))
-    image.SetSpacing(spacing[::-1])
-    image.SetOrigin([axis.start * step for axis, step in zip(box[::-1], spacing[::-1], strict=True)])
-    factors = [max(1, round(GRID_MM / 2 / step)) for step in image.GetSpacing()]
-    # A rim of background, for the interpolation at the mask's edge.
-    image = sitk.BinShrink(sitk.ConstantPad(image, [2 * n for n in factors], [3 * n for n in factors]), factors)
+    factors = [max(1, round(GRID_MM / 2 / step)) for step in spacing]
+    # A rim of background, for the interpolation at the mask's edge; and whole blocks, without what is left over.
+    padded = np.pad(mask[box], [(2 * n, 3 * n) for n in factors])
+    number = [length // n for length, n in zip(padded.shape, factors, strict=True)]
+    padded = padded[tuple(slice(count * n) for count, n in zip(number, factors, strict=True))]
+    blocks = padded.reshape([length for pair in zip(number, factors, strict=True) for length in pair])
+    image = sitk.GetImageFromArray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
+    image.SetSpacing((spacing * factors)[::-1])
+    first = [axis.start + (n - 1) / 2 - 2 * n for axis, n in zip(box, factors, strict=True)]
+    image.SetOrigin((np.array(first) * spacing)[::-1])
     if like is None:
         origin = np.array([axis.start for axis in box]) * spacing - _MARGIN_MM
         height = np.array([axis.stop - axis.start for axis in box]) * spacing + 2 * _MARGIN_MM

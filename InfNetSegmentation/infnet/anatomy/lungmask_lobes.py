@@ -6,6 +6,7 @@ weights when they are first used.
 
 import importlib.util
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import SimpleITK as sitk
@@ -31,17 +32,25 @@ def lungmask_lobes(ct: sitk.Image) -> sitk.Image:
     """The lobes (uint8, 1 to 5) of a CT (HU), on its grid. Raises `MissingPackageError`, `UnavailableWeightsError`."""
     try:
         from lungmask import LMInferer
+        from lungmask.mask import MODEL_URLS
     except ImportError as error:
         raise MissingPackageError(
             "lungmask is not installed: pip install lungmask, or use the lobe atlas (--source atlas)."
         ) from error
+    import torch
+
     try:
-        inferer = LMInferer(modelname=_MODEL, fillmodel=_FILL_MODEL, tqdm_disable=True)
-    except OSError as error:  # URLError and what a broken download raises are ones
+        for model in (_MODEL, _FILL_MODEL):
+            # lungmask itself would take whatever comes, and run code that is in it.
+            torch.hub.load_state_dict_from_url(
+                MODEL_URLS[model][0], map_location="cpu", check_hash=True, weights_only=True
+            )
+    except (OSError, RuntimeError, UnpicklingError) as error:  # URLError is an OSError, a wrong SHA-256 a RuntimeError
         raise UnavailableWeightsError(
-            f"lungmask's weights cannot be downloaded ({error}). Run it once on a machine with access to github.com "
-            "and copy its folder torch/hub/checkpoints, or use the lobe atlas (--source atlas)."
+            f"lungmask's weights cannot be downloaded, or are not weights ({error}). Run it once on a machine with "
+            "access to github.com and copy its folder torch/hub/checkpoints, or use the lobe atlas (--source atlas)."
         ) from error
+    inferer = LMInferer(modelname=_MODEL, fillmodel=_FILL_MODEL, tqdm_disable=True)
     table = np.zeros(256, np.uint8)
     table[list(LUNGMASK)] = [lobe.label for lobe in LUNGMASK.values()]
     lobes = sitk.GetImageFromArray(table[inferer.apply(ct)])

@@ -20,6 +20,9 @@ from infnet.data.orientation import AxialView
 from infnet.errors import NoLungError
 from infnet.reporting import Progress, silent
 
+SOURCE = "threshold and morphology"
+"""What results say of a mask of `segment_lungs`."""
+
 RIGHT, LEFT = 1, 2
 _NAMES = {RIGHT: "right", LEFT: "left"}
 
@@ -37,6 +40,8 @@ _SMALLEST_SECTION_MM2 = 1500.0  # of the lungs' largest axial section
 _SMALLEST_PIECE = 0.1  # of the largest: smaller pieces of air are more often bowel than lung
 _CLOSING_MM = 8.0  # half the width of the vessels and nodules that are closed over
 _WALL_CLOSING_MM = 25.0  # the same for dense lung at the chest wall, in the axial plane
+_DENT_HEIGHT_MM = 90.0  # of the tallest dense lung that is regained at the ribs
+_LEAST_DENT_MM, _DEEPEST_DENT_MM = 10.0, 60.0  # shallower: ribs; deeper: the lung's other border
 _ENVELOPE_MARGIN_MM = 5.0
 _UNLIKELY_SHARE = 1 / 3  # of the other lung; healthy lungs are far from it
 _ROUNDING = 1e-9  # of coordinates, in pixels
@@ -47,14 +52,15 @@ HU = NDArray[np.float32]
 Spacing = NDArray[np.float64]  # mm, (z, y, x)
 
 
-def segment_lungs(ct: sitk.Image, progress: Progress = silent) -> sitk.Image:
+def segment_lungs(ct: sitk.Image, progress: Progress = silent, name: object = "the CT") -> sitk.Image:
     """Lung mask of a chest CT (HU): uint8 on the CT's grid, 1 right lung, 2 left lung, 0 elsewhere.
 
     Right is the patient's right. Trachea and main bronchi are left out roughly. Raises `NoLungError` without
-    lungs.
+    lungs; ``name`` is what its message calls the CT.
     """
     view = AxialView(ct)
-    working = sitk.BinShrink(view.image, _shrink_factors(view.image))
+    axial = view.image
+    working = sitk.BinShrink(axial, _shrink_factors(axial))
     hu = np.maximum(sitk.GetArrayFromImage(working).astype(np.float32), -1024)
     spacing = np.array(working.GetSpacing()[::-1])
     progress("lungs", 1, 6)
@@ -63,10 +69,12 @@ def segment_lungs(ct: sitk.Image, progress: Progress = silent) -> sitk.Image:
     airways = _airways(hu, air, spacing)
     progress("lungs", 3, 6)
     lungs = _two_lungs(hu, air & ~airways, spacing)
+    if lungs is None:
+        raise NoLungError(f"{name}: no lung was found. Is it a chest CT in Hounsfield units?")
     progress("lungs", 4, 6)
     lungs = _close(lungs, airways, spacing)
     progress("lungs", 5, 6)
-    labels = _on_full_grid(lungs, working, view)
+    labels = _on_full_grid(lungs, working, axial)
     progress("lungs", 6, 6)
     return view.restore(labels)
 
@@ -101,24 +109,30 @@ def lung_envelope(lungs: Labels, spacing: Spacing) -> Labels:
     envelope = np.zeros_like(lungs)
     angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     disc = _ENVELOPE_MARGIN_MM * np.stack([np.sin(angles), np.cos(angles)], axis=1) / spacing[1:]
-    for z in np.flatnonzero(lungs.any(axis=(1, 2))):
+    for z, section in enumerate(lungs):
+        if not section.any():
+            continue
         for side in (LEFT, RIGHT):
-            ends = _ends(lungs[z] == side)
+            ends = _ends(section == side)
             if not len(ends):
                 continue
             if len(ends) > 2:  # fewer points for the second hull; joggled, since they can lie on one line
                 ends = ends[ConvexHull(ends, qhull_options="QJ").vertices]
             # The hull of points moved round a disc is the hull of the points, widened by the disc.
             outline = (ends[:, None] + disc).reshape(-1, 2)
-            envelope[z][_within_hull(outline, lungs.shape[1:])] = side
-    return np.where(lungs > 0, lungs, envelope)
+            envelope[z][_within_hull(outline, section.shape)] = side
+        np.copyto(envelope[z], section, where=section > 0)
+    return envelope
 
 
 def with_infected_lung(lungs: sitk.Image, findings: sitk.Image) -> sitk.Image:
     """A lung mask as of `segment_lungs` with the findings (nonzero) in its envelope, which it may have missed."""
-    view = AxialView(lungs)
-    mask = view.array()
-    return view.restore(np.where(AxialView(findings).array() > 0, lung_envelope(mask, view.spacing), mask))
+    view, whole = AxialView(lungs), sitk.Image(lungs)
+    for z, found in enumerate(AxialView(findings).voxels):
+        if found.any():
+            section = view.voxels[z]
+            view.paste(np.where(found, lung_envelope(section[None], view.spacing)[0], section), z, whole)
+    return whole
 
 
 def _ends(mask: Mask) -> NDArray[np.intp]:
@@ -174,7 +188,7 @@ def _air_inside_body(hu: HU, spacing: Spacing) -> Mask:
     outside[at_border] = _means(hu, components)[at_border] < _GAS_BELOW_HU
     # Where clothes or a blanket lie in outside air, it is as dense as a lung, but not between two parts of the body.
     enclosed = _between(body, axis=1) | _between(body, axis=2)
-    outside |= np.bincount(components.ravel(), enclosed.ravel()) < 0.5 * np.bincount(components.ravel())
+    outside |= np.bincount(components[enclosed], minlength=len(outside)) < 0.5 * np.bincount(components.ravel())
 
     # Where only a thin wall parts stomach and lung, they are one component.
     gas = ndimage.uniform_filter(hu, (1, 3, 3)) < _POCKET_BELOW_HU
@@ -229,15 +243,15 @@ def _trachea_seeds(hu: HU, air: Mask, spacing: Spacing) -> list[tuple[int, int, 
     return [seed for seed, mm in zip(seeds, apart_mm, strict=True) if max(mm) < _TRACHEA_SWAY_MM]
 
 
-def _two_lungs(hu: HU, air: Mask, spacing: Spacing) -> Labels:
-    """The lungs among the pieces of air, as labels; `NoLungError` if there are none."""
+def _two_lungs(hu: HU, air: Mask, spacing: Spacing) -> Labels | None:
+    """The lungs among the pieces of air, as labels; None if there are none."""
     components, _ = ndimage.label(air)
     sizes = _sizes(components)
     sizes[_means(hu, components) < _GAS_BELOW_HU] = 0
     largest = components == np.argmax(sizes)
     section_mm2 = largest.sum(axis=(1, 2)).max() * spacing[1] * spacing[2]
     if not sizes.any() or section_mm2 < _SMALLEST_SECTION_MM2:
-        raise NoLungError("No lung was found in the CT. Is it a chest CT in Hounsfield units?")
+        return None
     pieces = _split(largest, spacing)
     pieces += [
         components == label
@@ -295,11 +309,30 @@ def _close(lungs: Labels, airways: Mask, spacing: Spacing) -> Labels:
         if box is None:
             continue
         lung = lungs[box] == side
+        lung = lung | _lateral_dents(lung, side, spacing)
         at_wall = _morphology(closing, lung, spacing, (0, _WALL_CLOSING_MM, _WALL_CLOSING_MM))
         lung = _morphology(closing, lung | (at_wall & _faces_chest_wall(lung, side)), spacing, (_CLOSING_MM,) * 3)
         lung = ndimage.binary_fill_holes(lung)
         closed[box][lung & (closed[box] == 0) & ~airways[box]] = side
     return closed
+
+
+def _lateral_dents(lung: Mask, side: int, spacing: Spacing) -> Mask:
+    """Dense lung at the ribs: where the lateral border is dented, with lung at the ribs above it and below it.
+
+    The border is closed along the body only. Liver and spleen, which dent it as deeply, have no lung below them.
+    """
+    width = lung.shape[2]
+    columns = np.arange(width, 0, -1)  # by their place from the middle of the body outwards
+    if side == LEFT:
+        columns = columns[::-1]
+    border = np.where(lung, columns, 0).max(axis=2)
+    half = round(_DENT_HEIGHT_MM / 2 / spacing[0])
+    padded = np.pad(border, ((half, half), (0, 0)))
+    closed = ndimage.grey_closing(padded, (2 * half + 1, 1))[half : half + len(border)]
+    depth_mm = (closed - border) * spacing[2]
+    dented = (border > 0) & (depth_mm > _LEAST_DENT_MM) & (depth_mm < _DEEPEST_DENT_MM)
+    return np.asarray(dented[:, :, None] & (columns > border[:, :, None]) & (columns <= closed[:, :, None]))
 
 
 def _faces_chest_wall(lung: Mask, side: int) -> Mask:
@@ -310,10 +343,10 @@ def _faces_chest_wall(lung: Mask, side: int) -> Mask:
     return lateral | posterior
 
 
-def _on_full_grid(lungs: Labels, working: sitk.Image, view: AxialView) -> Labels:
+def _on_full_grid(lungs: Labels, working: sitk.Image, axial: sitk.Image) -> Labels:
     """Labels of the working grid on the CT's, their border interpolated between the working grid's voxels."""
-    labels = np.zeros(view.image.GetSize()[::-1], np.uint8)
-    factors = _shrink_factors(view.image)[::-1]
+    labels = np.zeros(axial.GetSize()[::-1], np.uint8)
+    factors = _shrink_factors(axial)[::-1]
     boxes = ndimage.find_objects(lungs, max_label=2)
     for side in (LEFT, RIGHT):
         box = boxes[side - 1]
@@ -327,8 +360,7 @@ def _on_full_grid(lungs: Labels, working: sitk.Image, view: AxialView) -> Labels
         image = sitk.GetImageFromArray(np.where(lungs == side, np.uint8(200), np.uint8(0)))
         image.CopyInformation(working)
         # The working grid can end a little before the CT's does: extrapolate.
-        part = view.image[region[::-1]]
-        image = sitk.Resample(image, part, sitk.Transform(), sitk.sitkLinear, 0, sitk.sitkUInt8, True)
+        image = sitk.Resample(image, axial[region[::-1]], sitk.Transform(), sitk.sitkLinear, 0, sitk.sitkUInt8, True)
         labels[region][sitk.GetArrayViewFromImage(image) >= 100] = side
     return labels
 
@@ -355,7 +387,8 @@ def _sizes(components: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def _means(hu: HU, components: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Mean HU by component."""
-    flat = components.ravel()
-    means: NDArray[np.float64] = np.bincount(flat, weights=hu.ravel()) / np.bincount(flat).clip(1)
+    """Mean HU by component; 0 for the background."""
+    inside = components > 0
+    labels, count = components[inside], int(components.max()) + 1
+    means: NDArray[np.float64] = np.bincount(labels, hu[inside], count) / np.bincount(labels, minlength=count).clip(1)
     return means

@@ -35,13 +35,14 @@ _OPEN = {"", "85756007", LUNG.value, UPPER_LOBE.value, LOWER_LOBE.value}  # 8575
 _FILLERS = {"lung", "lungs", "lobe", "of", "the", "mask"}
 
 # Bits of a voxel's value that are the label, and the lobes' labels, where a file does not name them: those of
-# infnet lobes, lungmask (LTRCLobes and LTRCLobes_R231), TotalSegmentator 2 (task "total"), the Chest Imaging
+# infnet lobes, lungmask (LTRCLobes and LTRCLobes_R231), TotalSegmentator 2 (task "total") and 1, the Chest Imaging
 # Platform, whose low byte is a chest region and whose high byte a type of tissue, and zones.
 LUNGMASK = {1: LOBES[3], 2: LOBES[4], 3: LOBES[0], 4: LOBES[1], 5: LOBES[2]}
 LABEL_MAPS: tuple[tuple[int, Mapping[int, Region]], ...] = (
     (0xFFFF, {lobe.label: lobe for lobe in LOBES}),
     (0xFFFF, LUNGMASK),
     (0xFFFF, {10: LOBES[3], 11: LOBES[4], 12: LOBES[0], 13: LOBES[1], 14: LOBES[2]}),
+    (0xFFFF, {13: LOBES[3], 14: LOBES[4], 15: LOBES[0], 16: LOBES[1], 17: LOBES[2]}),
     (0x00FF, dict(zip((4, 5, 6, 7, 8), LOBES, strict=True))),
     (0xFFFF, {zone.label: zone for zone in ZONES}),  # the last: with its label 6, an image is none of lobes
 )

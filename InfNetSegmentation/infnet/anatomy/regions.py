@@ -1,6 +1,7 @@
 """The regions of the lungs: label, name, colour and codes of each lung, each lobe and each zone.
 
-SNOMED CT: whole lungs and lobes as 3D Slicer and TotalSegmentator code them, a structure and its laterality.
+SNOMED CT, a structure and its laterality: whole lungs and lobes as 3D Slicer and TotalSegmentator code them, which are
+DICOM's codes too (PS3.16, CID 7151 and 6170), and zones as DICOM does (CID 6171).
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ LUNG = Code("SCT", "39607008", "Lung")
 UPPER_LOBE = Code("SCT", "45653009", "Upper lobe of lung")
 MIDDLE_LOBE = Code("SCT", "72481006", "Middle lobe of right lung")
 LOWER_LOBE = Code("SCT", "90572001", "Lower lobe of lung")
+UPPER_ZONE = Code("SCT", "281392002", "Upper zone of lung")
+MIDDLE_ZONE = Code("SCT", "281393007", "Middle zone of lung")
+LOWER_ZONE = Code("SCT", "281394001", "Lower zone of lung")
 RIGHT = Code("SCT", "24028007", "Right")
 LEFT = Code("SCT", "7771000", "Left")
 
@@ -54,12 +58,11 @@ LOBES = (
     Region(4, "left upper lobe", (141, 168, 110), UPPER_LOBE, LEFT),
     Region(5, "left lower lobe", (150, 120, 168), LOWER_LOBE, LEFT),
 )
-# A zone is no lobe: it has the code of the lung that it is a part of.
 ZONES = (
-    Region(1, "right upper zone", (177, 122, 101), LUNG, RIGHT),
-    Region(2, "right middle zone", (214, 188, 120), LUNG, RIGHT),
-    Region(3, "right lower zone", (111, 142, 178), LUNG, RIGHT),
-    Region(4, "left upper zone", (141, 168, 110), LUNG, LEFT),
-    Region(5, "left middle zone", (196, 202, 120), LUNG, LEFT),
-    Region(6, "left lower zone", (150, 120, 168), LUNG, LEFT),
+    Region(1, "right upper zone", (177, 122, 101), UPPER_ZONE, RIGHT),
+    Region(2, "right middle zone", (214, 188, 120), MIDDLE_ZONE, RIGHT),
+    Region(3, "right lower zone", (111, 142, 178), LOWER_ZONE, RIGHT),
+    Region(4, "left upper zone", (141, 168, 110), UPPER_ZONE, LEFT),
+    Region(5, "left middle zone", (196, 202, 120), MIDDLE_ZONE, LEFT),
+    Region(6, "left lower zone", (150, 120, 168), LOWER_ZONE, LEFT),
 )

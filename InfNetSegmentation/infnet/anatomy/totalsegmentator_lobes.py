@@ -1,5 +1,6 @@
 """Lobes by TotalSegmentator (Wasserthal et al., Radiol. Artif. Intell. 2023), where its command is installed."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,9 +19,7 @@ _WEIGHTS = ("Dataset291_*", "Dataset298_*")  # of the organs, the lobes among th
 
 def totalsegmentator_ready() -> bool:
     """Whether TotalSegmentator is installed and has its weights: whether its use downloads nothing."""
-    home = Path(os.environ.get("TOTALSEG_HOME_DIR", Path.home() / ".totalsegmentator"))
-    weights = Path(os.environ.get("TOTALSEG_WEIGHTS_PATH", home / "nnunet" / "results"))
-    return shutil.which(_COMMAND) is not None and all(any(weights.glob(name)) for name in _WEIGHTS)
+    return shutil.which(_COMMAND) is not None and all(any(_weights().glob(name)) for name in _WEIGHTS)
 
 
 def totalsegmentator_lobes(ct: sitk.Image, lungs: sitk.Image) -> sitk.Image:
@@ -33,9 +32,19 @@ def totalsegmentator_lobes(ct: sitk.Image, lungs: sitk.Image) -> sitk.Image:
     with tempfile.TemporaryDirectory(prefix="infnet-") as folder:
         source, result = Path(folder, "ct.nii.gz"), Path(folder, "lobes.nii.gz")
         sitk.WriteImage(ct, source)
+        # Its usual settings let it tell its makers of each run; these are its settings for this one.
+        settings = {"totalseg_id": "", "send_usage_stats": False, "prediction_counter": 0}
+        Path(folder, "config.json").write_text(json.dumps(settings), encoding="utf-8")
+        environment = os.environ | {"TOTALSEG_HOME_DIR": folder, "TOTALSEG_WEIGHTS_PATH": str(_weights())}
         arguments = ["-i", source, "-o", result, "--ml", "--roi_subset", *(f"lung_{lobe}" for lobe in _LOBES)]
-        done = subprocess.run([command, *map(str, arguments)], capture_output=True, encoding="utf-8", check=False)
+        words = [command, *map(str, arguments)]
+        done = subprocess.run(words, env=environment, capture_output=True, encoding="utf-8", check=False)
         if done.returncode != 0 or not result.exists():
             reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
             raise ToolError(f"TotalSegmentator failed ({reason}); use the lobe atlas (--source atlas).")
         return read_lobes(result, lungs)
+
+
+def _weights() -> Path:
+    home = Path(os.environ.get("TOTALSEG_HOME_DIR", Path.home() / ".totalsegmentator"))
+    return Path(os.environ.get("TOTALSEG_WEIGHTS_PATH", home / "nnunet" / "results"))

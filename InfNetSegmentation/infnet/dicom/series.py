@@ -9,7 +9,8 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage
 from pydicom.valuerep import DS
 
-from infnet.data.volumes import dicom_files, read_ct
+from infnet.data.dicom_folder import dicom_files
+from infnet.data.volumes import read_ct
 from infnet.errors import GeometryError, InputError
 
 _NEEDED = (

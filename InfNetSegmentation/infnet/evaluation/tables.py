@@ -1,10 +1,10 @@
 """Evaluations side by side, as a Markdown table like those of the paper: a method a row, a metric a column."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infnet.data.files import read_json
 from infnet.data.findings import FINDINGS
 from infnet.errors import InputError
 
@@ -37,7 +37,7 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 def read_evaluation(path: Path) -> dict[str, Any]:
     """The JSON file that ``infnet evaluate --json`` wrote. Raises InputError for another file."""
     try:
-        evaluation: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        evaluation: dict[str, Any] = read_json(path)
         if {"mean", "with_finding", "protocol", "threshold", "class", "count"} <= evaluation.keys():
             return evaluation
         reason = "fields are missing"

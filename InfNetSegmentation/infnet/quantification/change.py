@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from infnet.data.volumes import read_ct
 from infnet.errors import InputError
 from infnet.quantification.measurements import Row, voxel_ml
-from infnet.quantification.registration import Chest, LungRegistration, register_lungs
+from infnet.quantification.registration import Chest, LungRegistration, corners, grid_over, register_lungs, shown
 from infnet.quantification.study import Study
 from infnet.reporting import Progress, silent
 
@@ -18,6 +18,7 @@ FIGURES = tuple(key for key in Row.__annotations__ if key != "region")
 """Of each region: the columns of the table."""
 
 PERSISTENT, NEW, RESOLVED = 1, 2, 3
+_MARGIN_MM = 40.0  # more than the splines move a lesion by
 
 
 class Change(TypedDict):
@@ -42,13 +43,15 @@ class Change(TypedDict):
 class ChangeMap:
     """Where infection is persistent (1), new (2) or resolved (3), on the earlier CT's grid, in its anatomy.
 
-    ``volumes_ml`` of the three; the later study's lesions count as large as they are in the earlier lungs. What was
-    infected and is not in the later scan is none of them: ``unseen_ml``.
+    ``volumes_ml`` of the three; the later study's lesions count as large as they are in the earlier lungs. What one of
+    the scans does not show is none of them: ``unseen_ml`` of the earlier infection lie outside the later scan, and
+    ``unseen_before_ml`` of the later infection outside the earlier one.
     """
 
     image: sitk.Image
     volumes_ml: Mapping[str, float]
     unseen_ml: float
+    unseen_before_ml: float
     registration: LungRegistration
 
     @property
@@ -59,6 +62,11 @@ class ChangeMap:
             warnings.append(
                 f"Of the earlier infection, {self.unseen_ml:.1f} mL lie outside the later scan: what became of them is "
                 "not known."
+            )
+        if self.unseen_before_ml:
+            warnings.append(
+                f"Of the later infection, {self.unseen_before_ml:.1f} mL lie outside the earlier scan: whether they "
+                "are new is not known."
             )
         return warnings
 
@@ -144,8 +152,7 @@ def map_change(earlier: Study, later: Study, progress: Progress = silent) -> Cha
     registration = register_lungs(one, other, progress)
     moved = sitk.Resample(other.findings, one.findings, registration.transform, sitk.sitkNearestNeighbor, 0)
     was, now = (sitk.GetArrayViewFromImage(image) > 0 for image in (one.findings, moved))
-    scanned = sitk.Resample(other.findings * 0 + 1, one.findings, registration.transform, sitk.sitkNearestNeighbor, 0)
-    seen = sitk.GetArrayViewFromImage(scanned) > 0
+    seen = shown(other.ct, one.findings, registration.transform)
     labels = np.zeros(was.shape, np.uint8)
     labels[was & now], labels[~was & now], labels[was & ~now & seen] = PERSISTENT, NEW, RESOLVED
     image = sitk.GetImageFromArray(labels)
@@ -155,7 +162,23 @@ def map_change(earlier: Study, later: Study, progress: Progress = silent) -> Cha
         name: np.count_nonzero(labels == label) * size_ml
         for name, label in (("persistent", PERSISTENT), ("new", NEW), ("resolved", RESOLVED))
     }
-    return ChangeMap(image, volumes, np.count_nonzero(was & ~seen) * size_ml, registration)
+    unseen_ml = np.count_nonzero(was & ~seen) * size_ml
+    return ChangeMap(image, volumes, unseen_ml, _beyond_ml(one.ct, other.findings, registration), registration)
+
+
+def _beyond_ml(earlier: sitk.Image, findings: sitk.Image, registration: LungRegistration) -> float:
+    """Volume of the later findings outside the earlier scan, counted at points 5 mm apart."""
+    shape = sitk.LabelShapeStatisticsImageFilter()
+    shape.Execute(findings > 0)
+    if not shape.HasLabel(1):
+        return 0.0
+    start, size = np.reshape(shape.GetBoundingBox(1), (2, 3)).tolist()
+    back = registration.affine.GetInverse()
+    ends = [back.TransformPoint(end) for end in corners(sitk.RegionOfInterest(findings, size, start)).tolist()]
+    grid = grid_over(np.array(ends), _MARGIN_MM)
+    moved = sitk.Resample(findings, grid, registration.transform, sitk.sitkNearestNeighbor, 0)
+    beyond = ~shown(earlier, grid, sitk.Transform())
+    return float(np.count_nonzero(sitk.GetArrayViewFromImage(moved)[beyond]) * voxel_ml(grid))
 
 
 def _difference(value: float | None, earlier: float | None) -> float | None:

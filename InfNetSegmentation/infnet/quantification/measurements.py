@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from infnet.anatomy.contrast import contrast_warnings
 from infnet.anatomy.lobes import Lobes
 from infnet.anatomy.regions import LOBES, LUNGS
 from infnet.data.files import written_whole
@@ -24,7 +25,7 @@ HYPERINFLATED_BELOW_HU, WELL_AERATED_BELOW_HU, POORLY_AERATED_BELOW_HU = -900, -
 164:1701, 2001. There the last ends at 100 HU; here all denser lung is non-aerated, so that the four add up."""
 _BOUNDS_HU = (HYPERINFLATED_BELOW_HU, WELL_AERATED_BELOW_HU, POORLY_AERATED_BELOW_HU)
 
-_SLAB_VOXELS = 1 << 24
+_SLAB_VOXELS = 1 << 22
 _NOTABLE_SHARE = 0.05
 
 Sums = NDArray[np.float64]
@@ -113,7 +114,7 @@ def measure(ct: sitk.Image, findings: sitk.Image, lungs: sitk.Image, lobes: Lobe
         rows=rows,
         severity=sum(scores) if len(scores) == len(LOBES) else None,
         sources=_sources(lobes),
-        warnings=_warnings(rows, lobes, findings, lungs, size_ml),
+        warnings=[*_warnings(rows, lobes, findings, lungs, size_ml), *contrast_warnings(ct, lungs)],
     )
 
 

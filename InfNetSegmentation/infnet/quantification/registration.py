@@ -5,6 +5,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from infnet.data.orientation import AxialView
 from infnet.errors import NoLungError
@@ -33,14 +34,16 @@ class LungRegistration:
     """The way from the earlier CT's space into the later one's, and how well it fits.
 
     transform - takes points (mm, LPS) of the earlier CT to the later one, as `SimpleITK.Resample` needs it
-    dice_before, dice_after - overlap of the lungs as scanned and as registered, 0 to 1
+    dice_before, dice_after - overlap of the lungs as scanned and as registered, of what both scans show, 0 to 1
     folded - share of the earlier lungs where the transform turns space inside out, 0 to 1
+    affine - the transform without the splines, which can be inverted
     """
 
     transform: sitk.Transform
     dice_before: float
     dice_after: float
     folded: float
+    affine: sitk.Transform
 
     @property
     def warnings(self) -> list[str]:
@@ -74,12 +77,21 @@ def register_lungs(earlier: Chest, later: Chest, progress: Progress = silent) ->
     transform = sitk.CompositeTransform([affine, splines])  # the last one is applied first
     registration = LungRegistration(
         transform,
-        _dice(fixed_lungs, moving_lungs, sitk.Transform()),
-        _dice(fixed_lungs, moving_lungs, transform),
+        _dice(fixed_lungs, moving_lungs, sitk.Transform(), later.ct),
+        _dice(fixed_lungs, moving_lungs, transform, later.ct),
         _folded(transform, fixed_lungs),
+        affine,
     )
     progress("register", 3, 3)
     return registration
+
+
+def shown(scan: sitk.Image, grid: sitk.Image, transform: sitk.Transform) -> NDArray[np.bool_]:
+    """Which voxels of a grid, (z, y, x), a scan shows, if ``transform`` takes the grid's points to the scan's."""
+    inside = sitk.Image(scan.GetSize(), sitk.sitkUInt8) + 1
+    inside.CopyInformation(scan)
+    resampled = sitk.Resample(inside, grid, transform, sitk.sitkNearestNeighbor, 0)
+    return np.asarray(sitk.GetArrayViewFromImage(resampled) > 0)
 
 
 def _prepared(chest: Chest) -> tuple[sitk.Image, sitk.Image, sitk.Image]:
@@ -95,7 +107,7 @@ def _prepared(chest: Chest) -> tuple[sitk.Image, sitk.Image, sitk.Image]:
     low, high = np.maximum(start - margin, 0), np.minimum(start + size + margin, views[0].GetSize())
     box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     hu, lung, disease = views[0][box], views[1][box] > 0, views[2][box] > 0
-    grid = _grid_around(hu)
+    grid = grid_over(corners(hu))
 
     def resample(image: sitk.Image, outside: float) -> sitk.Image:
         # Averaged first: a voxel of the coarse grid is to stand for all that it covers.
@@ -109,14 +121,18 @@ def _prepared(chest: Chest) -> tuple[sitk.Image, sitk.Image, sitk.Image]:
     return resample(in_lung, _TISSUE_HU), share, around & (resample(disease, 0) < _DISEASED)
 
 
-def _grid_around(image: sitk.Image) -> sitk.Image:
-    """A coarse grid along the patient's axes that holds the image."""
+def corners(image: sitk.Image) -> NDArray[np.float64]:
+    """The eight corners of an image, (8, 3), x, y, z in mm."""
     ends = np.array(np.meshgrid(*((-0.5, n - 0.5) for n in image.GetSize()))).reshape(3, -1).T
-    corners = np.array([image.TransformContinuousIndexToPhysicalPoint(end.tolist()) for end in ends])
-    extent = np.ptp(corners, axis=0)
+    return np.array([image.TransformContinuousIndexToPhysicalPoint(end.tolist()) for end in ends])
+
+
+def grid_over(points: NDArray[np.float64], margin_mm: float = 0.0) -> sitk.Image:
+    """A grid of 5 mm along the patient's axes that holds the points (n, 3) and a margin around them."""
+    extent = np.ptp(points, axis=0) + 2 * margin_mm
     grid = sitk.Image([max(8, int(np.ceil(mm / _SPACING_MM))) for mm in extent], sitk.sitkFloat32)
     grid.SetSpacing((_SPACING_MM,) * 3)
-    grid.SetOrigin((corners.min(axis=0) + _SPACING_MM / 2).tolist())
+    grid.SetOrigin((points.min(axis=0) - margin_mm + _SPACING_MM / 2).tolist())
     return grid
 
 
@@ -157,10 +173,12 @@ def _splines(
     return cast(sitk.Transform, registration.Execute(fixed, moving))
 
 
-def _dice(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform) -> float:
+def _dice(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform, scan: sitk.Image) -> float:
     moved = sitk.Resample(moving, fixed, transform, sitk.sitkLinear, 0.0)
-    one, other = (sitk.GetArrayViewFromImage(image) > 0.5 for image in (fixed, moved))
-    return float(2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other)))
+    seen = shown(scan, fixed, transform)
+    one, other = (sitk.GetArrayViewFromImage(image)[seen] > 0.5 for image in (fixed, moved))
+    voxels = np.count_nonzero(one) + np.count_nonzero(other)
+    return float(2 * np.count_nonzero(one & other) / voxels) if voxels else 0.0
 
 
 def _folded(transform: sitk.Transform, lungs: sitk.Image) -> float:

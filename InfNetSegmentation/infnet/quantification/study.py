@@ -12,17 +12,17 @@ All images are on the CT's grid.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import SimpleITK as sitk
 
-from infnet.data.files import written_whole
+from infnet.data.files import read_json, written_together
 from infnet.data.segmentations import write_segmentation
 from infnet.data.volumes import read_image, write_image
-from infnet.errors import InvalidStudyError, OutputError
+from infnet.errors import InvalidStudyError
 from infnet.quantification.measurements import Row
 
 SCHEMA = "infnet-result/1"
@@ -86,10 +86,11 @@ def read_study(folder: Path) -> Study:
     """The study in ``folder``. Raises `InvalidStudyError` where there is none, or where it is not of this schema."""
     path = folder / RESULT
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if values["schema"] != SCHEMA:
             raise InvalidStudyError(f"{path}: of the schema {values['schema']}, not {SCHEMA}; make the study again.")
         values = {f.name: values[f.name] for f in fields(Study) if f.name in values}
+        _check_types(values)
         return Study(**values | {"folder": folder, "ct": Path(values["ct"])})
     except OSError as error:
         raise InvalidStudyError(
@@ -99,30 +100,44 @@ def read_study(folder: Path) -> Study:
         raise InvalidStudyError(f"{path}: damaged ({error}); make the study again.") from error
 
 
+def _check_types(values: Mapping[str, Any]) -> None:
+    """Raise ValueError where a field of ``result.json`` cannot be that of a study."""
+    of_type = {str: ("case", "ct"), list: ("table", "warnings"), dict: ("sources", "provenance", "seconds", "inputs")}
+    wrong = [
+        name for kind, names in of_type.items() for name in names if not isinstance(values.get(name, kind()), kind)
+    ]
+    wrong += [name for name in ("date", "patient") if not isinstance(values.get(name), str | None)]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} of another type")
+    if not all(isinstance(warning, str) for warning in values["warnings"]):
+        raise ValueError("a warning that is no text")
+    for row in values["table"]:
+        if not (isinstance(row, dict) and row.keys() == Row.__annotations__.keys() and isinstance(row["region"], str)):
+            raise ValueError("a row of the table without the columns of one")
+        if not all(isinstance(value, int | float | None) for name, value in row.items() if name != "region"):
+            raise ValueError(f"the row {row['region']} has values that are no numbers")
+
+
 def write_study(
     study: Study,
     findings: sitk.Image,
     lungs: sitk.Image,
     lobes: sitk.Image | None = None,
-    infection: sitk.Image | None = None,
+    infection: sitk.Image | Callable[[Path], None] | None = None,
 ) -> None:
-    """Write a study into ``study.folder``, over one that is there. Raises `OutputError`.
+    """Write a study into ``study.folder``; one that is there stays until the new one is whole. Raises `OutputError`.
 
-    ``result.json`` goes first and comes last: a folder that has it is never a mixture of two studies.
+    The infection is an image, or what writes one to a path: the largest by far need not be in memory.
     """
     folder = study.folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (RESULT, LOBES, INFECTION):
-            (folder / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: the study cannot be written ({error.strerror}).") from error
-    write_segmentation(findings, folder / SEGMENTATION, study.provenance)
-    for name, image in ((LUNGS, lungs), (LOBES, lobes), (INFECTION, infection)):
-        if image is not None:
-            write_image(image, folder / name)
-    values = {"schema": SCHEMA, **asdict(study), "ct": str(study.ct.absolute())}
-    del values["folder"]
-    with written_whole(folder / RESULT) as temporary:
+    with written_together(folder, last=RESULT, optional=(LOBES, INFECTION)) as new:
+        write_segmentation(findings, new / SEGMENTATION, study.provenance)
+        for name, image in ((LUNGS, lungs), (LOBES, lobes), (INFECTION, infection)):
+            if callable(image):
+                image(new / name)
+            elif image is not None:
+                write_image(image, new / name)
+        values = {"schema": SCHEMA, **asdict(study), "ct": str(study.ct.absolute())}
+        del values["folder"]
         text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        (new / RESULT).write_text(text + "\n", encoding="utf-8")

@@ -10,10 +10,10 @@ _NOTABLE_SECTION = 0.05  # of the largest: what an apex or a base may show in it
 
 def truncation_warnings(lungs: sitk.Image) -> list[str]:
     """A sentence for each end of a scan at which a lung mask (nonzero in lung) goes on, or none."""
-    mask = AxialView(lungs).array() > 0
-    if not mask.any():
+    mask = AxialView(lungs).voxels
+    sections = np.array([np.count_nonzero(section) for section in mask])
+    if not sections.any():
         return []
-    sections = mask.sum(axis=(1, 2))
     notable = _NOTABLE_SECTION * sections.max()
     # Of the sides, the whole height counts: where a lung only touches the border, it may be whole.
     sides = {"front": mask[:, 0], "back": mask[:, -1], "right": mask[..., 0], "left": mask[..., -1]}

@@ -1,11 +1,11 @@
 """What a report says of change over time: the output of ``infnet compare``, read and set."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infnet.data.files import read_json
 from infnet.errors import InputError
 from infnet.report.layout import Figure, Table
 from infnet.report.numbers import DASH, number
@@ -27,7 +27,7 @@ def read_change(folder: Path) -> Change:
     """The output folder of ``infnet compare``. Raises `InputError` where it is none, or is damaged."""
     path = folder / "change.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if values["schema"] != SCHEMA:
             raise InputError(f"{path}: of the schema {values['schema']}, not {SCHEMA}; make it again: infnet compare.")
         plot = Picture(

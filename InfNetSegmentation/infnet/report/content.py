@@ -41,6 +41,7 @@ _NAMES = {
     "transposed": "Slices transposed for the networks",
     "series_instance_uid": "Series Instance UID",
     "slices": "Slices with lung",
+    "slices_without_infection": "Of these without infection by the model's gate",
     "mirror_images": "Mirror images averaged",
     "lungs": "Source of the lungs",
     "lobes": "Source of the lobes",

@@ -1,0 +1,60 @@
+"""What is held out: whole CTs, where they are known, and nothing that is learnt from elsewhere."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import tinynetwork
+from hypothesis import given
+from hypothesis import strategies as st
+from infnet.cli import main
+from infnet.data.labelled_slices import digest, read_labelled_slices
+from infnet.errors import InputError
+from infnet.networks import NETWORKS
+from infnet.training.folds import check_folds, folds, hold_out
+from toyslices import make_slices
+
+
+@given(st.lists(st.integers(0, 9), min_size=20, max_size=60).filter(lambda v: len(set(v)) >= 4), st.integers(0, 5))
+def test_every_slice_is_in_one_fold_and_no_ct_in_two(numbers, seed):
+    volumes = {f"s{i}": f"ct{number}" for i, number in enumerate(numbers)}
+    dealt = folds(list(volumes), 4, seed, volumes)
+    assert sorted(stem for fold in dealt for stem in fold) == sorted(volumes)
+    of_fold = [{volumes[stem] for stem in fold} for fold in dealt]
+    assert sum(map(len, of_fold)) == len(set(volumes.values()))
+    assert max(map(len, of_fold)) - min(map(len, of_fold)) <= 1
+
+
+def test_without_a_list_of_cts_the_folds_are_those_they_were():
+    stems = [str(i) for i in range(7)]
+    assert folds(stems, 3, 0) == folds(stems, 3, 0, {}) == [["2", "3", "4"], ["5", "6"], ["0", "1"]]
+
+
+@pytest.mark.parametrize("column", ["volume", "patient"])
+def test_the_list_beside_the_slices_is_heeded(tmp_path, column):
+    folder = make_slices(tmp_path / "labelled", 6)
+    plain = read_labelled_slices(folder)
+    assert [s.volume for s in plain] == [None] * 6
+    header = "file,volume" if column == "volume" else "file,volume,patient"
+    rows = [f"{i},{'ab'[i % 2] if column == 'volume' else f'scan{i},' + 'ab'[i % 2]}" for i in range(6)]
+    (folder / "slices.csv").write_text("\n".join([header, *rows]) + "\n")
+    slices = read_labelled_slices(folder)
+    training, held_out = hold_out(slices, 2, 0, seed=0)
+    assert {int(s.stem) % 2 for s in training} != {int(s.stem) % 2 for s in held_out}
+    assert len(training) == len(held_out) == 3
+    assert digest(slices) == digest(plain), "what is trained on is the same"
+    with pytest.raises(InputError, match="3 folds of 2 CTs"):
+        check_folds(slices, 3)
+    check_folds([replace(s, volume=None) for s in slices], 3)
+
+
+def test_an_unlabelled_slice_that_is_held_out_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(NETWORKS, "tiny", tinynetwork.TINY)
+    labelled = make_slices(tmp_path / "labelled", 4)
+    unlabelled = make_slices(tmp_path / "unlabelled", 2, seed=1)
+    (held_out,) = folds([str(i) for i in range(4)], 4, 0)[1]
+    shutil.copy(labelled / f"Imgs/{held_out}.png", unlabelled / "Imgs/leak.png")
+    command = ["semi-supervised", str(labelled), str(unlabelled), "-o", str(tmp_path / "run"), "--network", "tiny"]
+    assert main([*command, "--hold-out-fold", "1", "--folds", "4"]) == 3
+    assert f"leak: an unlabelled slice that is also the held-out {held_out}" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
