@@ -3,10 +3,14 @@
 
 prepare_environment() {
     local extra=$1
-    local base=${PYTHON:-python3}
+    local base
     python=$PWD/.venv/bin/python
-    if ! "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-        echo "InfNet needs Python 3.10 or newer; set PYTHON to one (found: $("$base" --version 2>&1))." >&2
+    # slicer-core has no wheels for other versions.
+    for base in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10} ""; do
+        "$base" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null && break
+    done
+    if [ -z "$base" ]; then
+        echo "Python 3.10 to 3.13 is needed; set PYTHON to one (found: $("${PYTHON:-python3}" --version 2>&1))." >&2
         return 1
     fi
     if [ ! -x "$python" ] && ! "$base" -m venv .venv; then
@@ -16,12 +20,17 @@ prepare_environment() {
     fi
     prepare_graphics
     local version
-    version=$("$python" -c 'import hashlib; print(hashlib.sha256(open("pyproject.toml", "rb").read()).hexdigest()[:16])')
+    version=$(cat pyproject.toml Testing/constraints.txt |
+        "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
     if [ -e ".venv/installed-dev-$version" ] || [ -e ".venv/installed-$extra-$version" ]; then
         return 0
     fi
     echo "Installing InfNet and what it needs into .venv (several GB with PyTorch; once) ..." >&2
-    if ! "$python" -m pip install --quiet --editable ".[$extra]"; then
+    local install=("$python" -m pip install --quiet --editable ".[$extra]")
+    if ! "${install[@]}" --constraint Testing/constraints.txt && ! {
+        echo "The versions of Testing/constraints.txt do not fit here: trying the newest ones ..." >&2
+        "${install[@]}"
+    }; then
         echo "The installation failed: see above. Without a package registry in reach, install on a connected" >&2
         echo "machine and copy the folder, or point pip at a folder of wheels (PIP_FIND_LINKS=DIR PIP_NO_INDEX=1)." >&2
         return 1
