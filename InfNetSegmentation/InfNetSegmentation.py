@@ -1,4 +1,5 @@
 import slicer
+from InfNetSegmentationLib import SlicerVersion  # noqa: F401 (first of all, since it may refuse)
 from InfNetSegmentationLib.Logic import InfNetSegmentationLogic
 from InfNetSegmentationLib.Terminology import loadTerminology
 from InfNetSegmentationLib.Widget import InfNetSegmentationWidget

@@ -1,4 +1,5 @@
 import slicer
+from InfNetSegmentationLib import SlicerVersion  # noqa: F401 (first of all, since it may refuse)
 from InfNetTrainingLib.TrainingConfig import TrainingConfig
 from InfNetTrainingLib.TrainingLogic import InfNetTrainingLogic
 from InfNetTrainingLib.TrainingWidget import InfNetTrainingWidget

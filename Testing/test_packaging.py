@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).parents[1]
 MODULES = ("InfNetSegmentation", "InfNetTraining")
@@ -66,6 +68,22 @@ def test_requirements_are_those_of_the_backend(module):
     assert {line for line in lines if line and not line.startswith("#")} == wanted
 
 
+def test_the_lock_has_a_version_of_every_package_that_the_tests_install():
+    tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    tested = set(re.search(r"\[(.*)\]", extras["dev"][0])[1].split(","))
+    lines = (REPOSITORY / "Testing/constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"==[\w.]+", str(pin.specifier)) and pin.url is None for pin in pins)
+    for line in [*project["dependencies"], *extras["dev"][1:], *(item for extra in tested for item in extras[extra])]:
+        wanted = Requirement(line)
+        versions = [
+            str(pin.specifier)[2:] for pin in pins if canonicalize_name(pin.name) == canonicalize_name(wanted.name)
+        ]
+        assert versions and all(map(wanted.specifier.contains, versions)), f"{line}: locked are {versions}"
+
+
 def importedPackages(node):
     """The top-level packages that an import statement names; nothing for another node."""
     if isinstance(node, ast.Import):
@@ -103,4 +121,7 @@ def test_catalogue_entry_names_the_project():
     assert re.search(r"project\((\w+)\)", text)[1] == "InfNet"
     homepage = re.search(r'EXTENSION_HOMEPAGE "(.*)"', text)[1]
     assert entry["scm_url"] == homepage + ".git"
+    pictures = re.findall(homepage.replace("github", "raw.githubusercontent") + r"/main/(\S+\.png)", text)
+    assert len(pictures) == text.count("raw.githubusercontent.com") == 2, "the icon and a screenshot"
+    assert all((REPOSITORY / picture).is_file() for picture in pictures)
     assert [*entry["build_dependencies"]] == re.search(r'EXTENSION_DEPENDS "(.*)"', text)[1].split()

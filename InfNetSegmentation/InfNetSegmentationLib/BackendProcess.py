@@ -12,6 +12,7 @@ from pathlib import Path
 
 POLL_INTERVAL_SECONDS = 0.1
 _STDERR_LINES_TOLD = 15
+_ABANDONED_AFTER_SECONDS = 24 * 3600
 
 
 class BackendError(RuntimeError):
@@ -52,6 +53,7 @@ class BackendProcess:
         self._onMessage = onMessage
         self._onResult = onResult
         self._onError = onError
+        removeAbandonedFolders()
         self.folder = Path(tempfile.mkdtemp(prefix="infnet-"))
         self._process = None
         self._timer = None
@@ -146,18 +148,16 @@ class BackendProcess:
             self._tellMessage(line)
 
     def _onOutput(self, line):
-        try:
-            event = json.loads(line)
-            kind = event["event"]
-        except (ValueError, TypeError, KeyError):
+        event = parseEvent(line)
+        if event is None:
             self._tellMessage(line)  # any other line is log
-            return
-        if kind == "progress" and self._onProgress:
-            self._onProgress(event["stage"], event["done"], event["total"])
-        elif kind == "message":
+        elif event["event"] == "progress":
+            if self._onProgress:
+                self._onProgress(event["stage"], event["done"], event["total"])
+        elif event["event"] == "message":
             self._tellMessage(event["text"])
         else:
-            self._events[kind] = event
+            self._events[event["event"]] = event
 
     def _tellMessage(self, text):
         if self._onMessage:
@@ -208,6 +208,32 @@ def crashCause(exitStatus, lines):
     return "The backend ended without a result."
 
 
+_EVENT_FIELDS = {
+    "progress": {"stage": str, "done": int, "total": int},
+    "message": {"text": str},
+    "result": {},
+    "error": {"code": str, "message": str},
+}
+
+
+def parseEvent(line):
+    """The event (infnet/reporting.py) that a line of the backend's output tells, or None where it is none."""
+    try:
+        event = json.loads(line)
+        fields = _EVENT_FIELDS[event["event"]]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return event if all(isinstance(event.get(name), kind) for name, kind in fields.items()) else None
+
+
+def removeAbandonedFolders():
+    """Remove the folders, with a patient's images in them, of runs whose Slicer was killed a day ago or more."""
+    for folder in Path(tempfile.gettempdir()).glob("infnet-*"):
+        with contextlib.suppress(OSError):  # another user's, or gone meanwhile
+            if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
+                shutil.rmtree(folder)
+
+
 class NewLines:
     """The complete lines that were added to a growing file since the last look."""
 
@@ -228,10 +254,17 @@ class NewLines:
 def backendEnvironment():
     """Slicer's environment with the folder that holds the package ``infnet`` first on the Python path.
 
+    CUDA numbers the graphics cards as the driver's own program does, which names them for the panel (Devices.py).
+
     The working folder is not on that path: it can hold anything, and be anybody's.
     """
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONSAFEPATH": "1"}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONSAFEPATH": "1",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
 
 
 def endProcessTree(pid):

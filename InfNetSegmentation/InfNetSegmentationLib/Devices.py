@@ -9,10 +9,14 @@ from slicer.i18n import tr as _
 _SECONDS = 5
 
 
-def deviceChoices():
-    """(value, title) of each device: automatic, each graphics card with its free memory, the processor."""
+def deviceChoices(withGraphicsCards=True):
+    """(value, title) of each device: automatic, each graphics card with its free memory, the processor.
+
+    To ask for the cards takes a program of the driver some time: a second, if it fares badly.
+    """
     choices = [("auto", _("Automatic"))]
-    choices += [(f"cuda:{index}", title) for index, title in enumerate(_graphicsCards())]
+    if withGraphicsCards:
+        choices += [(f"cuda:{index}", title) for index, title in enumerate(_graphicsCards())]
     if sys.platform == "darwin":
         choices.append(("mps", _("Apple graphics (MPS)")))
     return [*choices, ("cpu", _("Processor (CPU)"))]

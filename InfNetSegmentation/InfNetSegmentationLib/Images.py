@@ -3,6 +3,7 @@
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 
 def imageOf(volumeNode):
@@ -36,10 +37,34 @@ def voxelMl(volumeNode):
 
 
 def labelsOf(segmentationNode, segmentIDs, volumeNode):
-    """Segments as labels 1, 2, … (uint8, on the volume's grid); of overlapping ones the later counts."""
-    labels = np.zeros(slicer.util.arrayFromVolume(volumeNode).shape, np.uint8)
-    for label, segmentID in enumerate(segmentIDs, start=1):
-        if segmentID and segmentationNode.GetSegmentation().GetSegment(segmentID) is not None:
-            segment = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode)
-            labels[segment > 0] = label
-    return labels
+    """Segments as labels 1, 2, … (uint8, on the volume's grid); of overlapping ones the later counts.
+
+    An ID that is None, or of which there is no segment, has no voxels.
+    """
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    # slicer.util.arrayFromSegmentBinaryLabelmap leaves a display node in the scene at every call (5.13).
+    segmentation = segmentationNode.GetSegmentation()
+    labels = {
+        segmentID: label
+        for label, segmentID in enumerate(segmentIDs, start=1)
+        if segmentID and segmentation.GetSegment(segmentID)
+    }
+    if not labels:
+        return np.zeros(slicer.util.arrayFromVolume(volumeNode).shape, np.uint8)
+    segmentationNode.CreateBinaryLabelmapRepresentation()  # of surfaces; otherwise it is there
+    segments, values = vtk.vtkStringArray(), vtk.vtkIntArray()
+    for segmentID, label in labels.items():
+        segments.InsertNextValue(segmentID)
+        values.InsertNextValue(label)
+    grid = slicer.vtkSlicerSegmentationsModuleLogic.CreateOrientedImageDataFromVolumeNode(
+        volumeNode, segmentationNode.GetParentTransformNode()
+    )
+    grid.UnRegister(None)  # made by the function above for its caller
+    merged = slicer.vtkOrientedImageData()
+    if not segmentationNode.GenerateMergedLabelmapForAllSegments(
+        merged, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY, grid, segments, values
+    ):
+        raise RuntimeError(_("The voxels of “{}” could not be read.").format(segmentationNode.GetName()))
+    voxels = vtk_to_numpy(merged.GetPointData().GetScalars())
+    return voxels.reshape(merged.GetDimensions()[::-1]).astype(np.uint8)

@@ -36,7 +36,7 @@ def lesionsOf(result):
     centers = ndimage.center_of_mass(infected, pieces, range(1, count + 1))
     size = voxelMl(result.volumeNode)
     order = np.argsort(-voxels, kind="stable")
-    return [Lesion(_toWorld(result.volumeNode, centers[i][::-1]), float(voxels[i] * size)) for i in order]
+    return [Lesion(toWorld(result.volumeNode, centers[i][::-1]), float(voxels[i] * size)) for i in order]
 
 
 def mostDiseasedPoint(result):
@@ -49,7 +49,7 @@ def mostDiseasedPoint(result):
     others = tuple(other for other in range(3) if other != axis)
     position = int(np.argmax(infected.sum(axis=others)))
     center = np.mean(np.argwhere(infected.take(position, axis)), axis=0)
-    return _toWorld(result.volumeNode, np.insert(center, axis, position)[::-1])
+    return toWorld(result.volumeNode, np.insert(center, axis, position)[::-1])
 
 
 def jumpTo(point):
@@ -57,12 +57,13 @@ def jumpTo(point):
     slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *point, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
 
 
-def _infected(result):
-    return labelsOf(result.segmentationNode, FINDING_IDS, result.volumeNode) > 0
-
-
-def _toWorld(volumeNode, ijk):
+def toWorld(volumeNode, ijk):
+    """The point (RAS) of voxel indices (i, j, k), with the transforms above the volume."""
     point = (ijkToRAS(volumeNode) @ [*ijk, 1.0])[:3]
     transform = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(volumeNode.GetParentTransformNode(), None, transform)
     return tuple(transform.TransformPoint(point))
+
+
+def _infected(result):
+    return labelsOf(result.segmentationNode, FINDING_IDS, result.volumeNode) > 0

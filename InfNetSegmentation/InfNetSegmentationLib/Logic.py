@@ -4,6 +4,8 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from InfNetSegmentationLib.BackendTask import BackendTask
+from InfNetSegmentationLib.BatchRun import BatchRun, batchArguments
+from InfNetSegmentationLib.Comparison import Comparison
 from InfNetSegmentationLib.Measurement import measureAgain
 from InfNetSegmentationLib.Models import importModelArguments, modelChoices
 from InfNetSegmentationLib.Parameters import Parameters, Settings
@@ -13,6 +15,7 @@ from InfNetSegmentationLib.Scene import checkOutput
 from InfNetSegmentationLib.SegmentationResult import storedResult
 from InfNetSegmentationLib.SegmentationRun import SegmentationRun
 from InfNetSegmentationLib.StudyFolder import copySeries, writeStudyFolder
+from InfNetSegmentationLib.UndoHistory import UndoHistory
 
 
 class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
@@ -35,7 +38,8 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         super().__init__()
         self._command = command
         self._run = None
-        self._relabelling = Relabelling()
+        self._history = UndoHistory()
+        self._relabelling = Relabelling(self._history)
 
     @property
     def running(self):
@@ -55,6 +59,7 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         segmentationNode=None,
         regionsNode=None,
         settings=None,
+        roiNode=None,
         waitForCompletion=True,
         progressCallback=None,
         logCallback=None,
@@ -68,6 +73,7 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
             None makes a new one
         regionsNode - segmentation with lungs or lobes, known by terminology or name; None computes them
         settings - `Settings`; or give its fields by name (threshold=0.4, device="cpu", lobeSource="atlas", …)
+        roiNode - vtkMRMLMarkupsROINode: only the box around it, along the CT's axes, is read; None: the whole CT
         waitForCompletion - return the result when it is there; else return at once and leave the rest to the
             callbacks, which the Qt event loop calls
         progressCallback(stage, done, total), logCallback(text) - called during the run
@@ -83,26 +89,46 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
             checkOutput(segmentationNode, volumeNode)
         if regionsNode is not None:
             checkRegions(regionsNode, volumeNode)
-        self._checkIdle()
+        run = SegmentationRun(volumeNode, segmentationNode, regionsNode, roiNode, settings)
 
-        def finish(result):
+        def finish(payload):
+            previous = self.result(segmentationNode)
+            isKept = previous is not None and previous.volumeNode is volumeNode
+            if isKept:
+                self._history.keep(previous, beforeRun=True)
+            else:
+                self._history.forget(segmentationNode)
+            try:
+                result = run.finish(payload)
+            except Exception:
+                if isKept:
+                    self._history.undo(previous)
+                raise
             self._relabelling.forget(result.segmentationNode)
-            if settings.minimumLesionMl == 0:
-                return result
-            return self._relabelling.dropSmallLesions(result, settings.minimumLesionMl)
+            return result
 
-        self._run = SegmentationRun(
-            volumeNode,
-            segmentationNode,
-            regionsNode,
-            finish,
-            self._command,
-            progressCallback,
-            logCallback,
-            completedCallback,
-        )
-        self._run.start(settings, useTimer=not waitForCompletion)
-        return self._wait() if waitForCompletion else None
+        callbacks = {
+            "progressCallback": progressCallback,
+            "logCallback": logCallback,
+            "completedCallback": completedCallback,
+        }
+        return self._runTask(run.prepare, waitForCompletion, callbacks, finish, needs=(volumeNode,))
+
+    def processBatch(self, cts, folder, settings=None, waitForCompletion=True, **callbacks):
+        """Segment many CTs, each into a study of its own below ``folder``, which also receives tables of all.
+
+        cts - path of a folder of CTs or of a list (docs/cohorts.md), or a list of volume nodes
+        settings, waitForCompletion, callbacks - as in `process`. The stage "cases"
+            tells how many cases are done.
+
+        Returns a `BatchCase` for each, or None if it did not wait. Run again, it goes on: what holds is kept. The
+        scene is not changed. Raises InputError (of infnet) where there are no cases, and errors as `process` does.
+        """
+
+        def prepare(_temporaryFolder):
+            return batchArguments(cts, folder, settings or Settings())
+
+        return self._runTask(prepare, waitForCompletion, callbacks, task=BatchRun, folder=folder)
 
     def result(self, segmentationNode):
         """The SegmentationResult that a segmentation of the scene is part of, or None."""
@@ -116,15 +142,29 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         return self._relabelling.apply(result, threshold, minimumLesionMl)
 
     def canUndo(self, segmentationNode):
-        return self._relabelling.canUndo(segmentationNode)
+        """Whether there is a `relabel` or a run that `undo` can take back."""
+        return self._history.canUndo(segmentationNode)
 
     def undo(self, result):
-        """The result as it was before the last `relabel`."""
-        return self._relabelling.undo(result)
+        """The result as it was before the last `relabel`, or before the last run for this CT and segmentation."""
+        if self._history.isBeforeRun(result.segmentationNode):
+            self._relabelling.forget(result.segmentationNode)
+        return self._history.undo(result)
 
     def measure(self, result):
         """Measure the segments as they are now, after corrections in Segment Editor. Returns the new result."""
         return measureAgain(result)
+
+    def compare(self, earlier, later, waitForCompletion=True, **callbacks):
+        """Compare two results of one patient: numbers, and where disease is new, resolved or persistent.
+
+        Where both CTs come from DICOM, their dates tell which is the older one. Returns a StudyChange, or None if it
+        did not wait; map, table and chart are kept with the segmentation of ``later``. ``callbacks`` and errors as in
+        `process`.
+        """
+        comparison = Comparison(earlier, later)
+        nodes = [node for result in (earlier, later) for node in (result.volumeNode, result.segmentationNode)]
+        return self._runTask(comparison.prepare, waitForCompletion, callbacks, comparison.finish, needs=nodes)
 
     def saveReport(self, result, path, waitForCompletion=True, **callbacks):
         """Write a report: ``path`` ends in .html or .pdf. ``callbacks`` and errors as in `process`."""
@@ -166,17 +206,13 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         if self.running:
             self._run.process.abort(_("Cancelled."))
 
-    def _runTask(self, prepare, waitForCompletion, callbacks):
-        self._checkIdle()
-        self._run = BackendTask(self._command, **callbacks)
-        self._run.start(prepare, useTimer=not waitForCompletion)
-        return self._wait() if waitForCompletion else None
-
-    def _checkIdle(self):
+    def _runTask(self, prepare, waitForCompletion, callbacks, finish=None, task=BackendTask, **options):
         if self.running:
             raise RuntimeError(_("A run is under way already."))
-
-    def _wait(self):
+        self._run = task(self._command, finish=finish, **options, **callbacks)
+        self._run.start(prepare, useTimer=not waitForCompletion)
+        if not waitForCompletion:
+            return None
         self._run.process.wait()
         if self._run.error:
             raise self._run.error

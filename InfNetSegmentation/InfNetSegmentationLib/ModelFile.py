@@ -2,6 +2,7 @@
 
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 from slicer.i18n import tr as _
@@ -57,6 +58,7 @@ def _unpack(zipPath, folder):
                 raise ValueError(_("{} does not hold one model: a card and its weights.").format(zipPath))
             for member in members:
                 (folder / Path(member.filename).name).write_bytes(archive.read(member))
-    except (OSError, zipfile.BadZipFile) as error:
+    # A RuntimeError tells of a password or an unknown compression, the others of damage.
+    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(_("{} is not a readable zip file ({}).").format(zipPath, error)) from error
     return next(folder.glob("*.json"))

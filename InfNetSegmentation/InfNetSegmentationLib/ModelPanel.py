@@ -19,6 +19,11 @@ def lobeSources():
     ]
 
 
+def precisions():
+    """Value and title of each precision of the networks' arithmetic."""
+    return [("32", _("float32")), ("auto", _("Automatic")), ("bf16", _("bfloat16"))]
+
+
 class ModelPanel:
     """The part of the panel whose choices are found out when it is opened: models, sources of lobes, devices."""
 
@@ -30,16 +35,19 @@ class ModelPanel:
         self._lobeSource = ChoiceBox(ui.lobeSourceSelector, lambda value: self._set("lobeSource", value))
         self._lobeSource.setChoices(lobeSources())
         self._device = ChoiceBox(ui.deviceSelector, lambda value: self._set("device", value))
+        self._device.setChoices(deviceChoices(withGraphicsCards=False))
+        self._precision = ChoiceBox(ui.precisionSelector, lambda value: self._set("precision", value))
+        self._precision.setChoices(precisions())
         self._infection = ChoiceBox(ui.modelSelector, self._onInfectionModel)
         self._findings = ChoiceBox(ui.findingsModelSelector, lambda value: self._set("findingsModel", value))
         ui.importWeightsButton.connect("clicked(bool)", self._onImportWeights)
+        ui.advancedSection.connect("contentsCollapsed(bool)", self._onAdvancedCollapsed)
 
     def refresh(self):
-        """Look for models and devices again."""
+        """Look for models again."""
         self._choices = modelChoices("infection")
         for box, choices in ((self._infection, self._choices), (self._findings, modelChoices("findings"))):
             box.setChoices([(choice.value, choice.title) for choice in choices], [c.description for c in choices])
-        self._device.setChoices(deviceChoices())
 
     def show(self, parameterNode):
         """Show the scene's parameters; None while the scene is closed."""
@@ -48,6 +56,7 @@ class ModelPanel:
             return
         self._lobeSource.setValue(parameterNode.lobeSource)
         self._device.setValue(parameterNode.device)
+        self._precision.setValue(parameterNode.precision)
         self._infection.setValue(parameterNode.infectionModel)
         self._findings.setValue(parameterNode.findingsModel)
         chosen = self._chosen(parameterNode.infectionModel)
@@ -74,6 +83,11 @@ class ModelPanel:
 
     def _chosen(self, value):
         return next((choice for choice in self._choices if choice.value == value), None)
+
+    def _onAdvancedCollapsed(self, collapsed):
+        """Graphics cards are looked for, and their free memory, when the section that lists them is opened."""
+        if not collapsed:
+            self._device.setChoices(deviceChoices())
 
     def _onImportWeights(self, checked=False):
         import qt

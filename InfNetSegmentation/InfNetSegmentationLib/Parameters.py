@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 
@@ -15,6 +15,7 @@ class Settings:
     threshold - probability from which a voxel counts as infected, 0 to 1; None is the model's own
     minimumLesionMl - smaller connected pieces of infection are dropped
     device - "auto", "cpu", "cuda", "cuda:N" or "mps"
+    precision - of the networks' arithmetic: "32" (float32), "bf16" (bfloat16), or "auto": bfloat16 where it is faster
     """
 
     lobeSource: str = "auto"
@@ -23,15 +24,18 @@ class Settings:
     threshold: float | None = None
     minimumLesionMl: float = 0.0
     device: str = "auto"
+    precision: str = "32"
 
     def arguments(self):
-        """The backend's arguments; the minimum size is not the backend's affair."""
+        """The backend's arguments."""
         options = {
             "--lobe-source": self.lobeSource,
             "--model": self.model,
             "--labels-model": self.findingsModel,
             "--threshold": self.threshold,
+            "--minimum-lesion-ml": self.minimumLesionMl or None,
             "--device": self.device,
+            "--precision": self.precision,
         }
         return [str(word) for name, value in options.items() if value is not None for word in (name, value)]
 
@@ -42,20 +46,30 @@ class Parameters:
 
     inputVolume - chest CT in Hounsfield units
     regionsSegmentation - lungs or lobes that are segmented already; None computes them
+    regionOfInterest - only the box around it is read; None: the whole CT
     outputSegmentation - receives the two segments; None makes a new one
-    lobeSource, threshold, minimumLesionMl, device - as in `Settings`
+    earlierSegmentation - of the result that the present one is compared with
+    lobeSource, threshold, minimumLesionMl, device, precision - as in `Settings`
     infectionModel, findingsModel - as in `Settings`, but "" is the shipped one
+    batchSource - which CTs a batch takes: those of a "folder" or those of the "scene"
+    batchInputFolder, batchOutputFolder - paths; "" is none
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
     regionsSegmentation: vtkMRMLSegmentationNode
+    regionOfInterest: vtkMRMLMarkupsROINode
     outputSegmentation: vtkMRMLSegmentationNode
+    earlierSegmentation: vtkMRMLSegmentationNode
     lobeSource: str = "auto"
     infectionModel: str = ""
     findingsModel: str = ""
     threshold: Annotated[float, WithinRange(0.05, 0.95)] = 0.5
     minimumLesionMl: Annotated[float, WithinRange(0, 5)] = 0.0
     device: str = "auto"
+    precision: str = "32"
+    batchSource: str = "folder"
+    batchInputFolder: str = ""
+    batchOutputFolder: str = ""
 
 
 def settingsOf(parameterNode):
@@ -67,4 +81,5 @@ def settingsOf(parameterNode):
         threshold=parameterNode.threshold,
         minimumLesionMl=parameterNode.minimumLesionMl,
         device=parameterNode.device,
+        precision=parameterNode.precision,
     )

@@ -13,6 +13,7 @@ def stageTitle(stage):
         "infection": _("Finding the infection"),
         "lobes": _("Finding the lobes"),
         "write": _("Writing the result"),
+        "register": _("Registering the lungs"),
         "conversion": _("Reading the weights"),
     }
     return titles.get(stage, stage.capitalize())

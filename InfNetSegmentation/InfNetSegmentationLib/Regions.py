@@ -47,8 +47,10 @@ def checkRegions(segmentationNode, volumeNode):
         )
 
 
-def writeRegions(segmentationNode, volumeNode, folder):
+def writeRegions(segmentationNode, volumeNode, folder, crop=None):
     """Write the recognised lungs and lobes as label images. Returns the backend's arguments that name the files.
+
+    crop(image) - gives the part of an image on the CT's grid that the backend reads; None: the whole
 
     Lungs are given only where both are there: a mask of one would call the other healthy tissue.
     """
@@ -62,7 +64,8 @@ def writeRegions(segmentationNode, volumeNode, folder):
 
     def image(regions):
         segmentIDs = [recognised.get(region) for region in regions]
-        return imageOnGrid(labelsOf(segmentationNode, segmentIDs, volumeNode), volumeNode)
+        whole = imageOnGrid(labelsOf(segmentationNode, segmentIDs, volumeNode), volumeNode)
+        return crop(whole) if crop else whole
 
     arguments = []
     if all(lung in recognised for lung in LUNGS):

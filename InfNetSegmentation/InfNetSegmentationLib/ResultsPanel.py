@@ -4,6 +4,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.Chart import showChart
+from InfNetSegmentationLib.CorrectionsPanel import CorrectionsPanel
 from InfNetSegmentationLib.FindingsDisplay import FindingsDisplay
 from InfNetSegmentationLib.Lesions import jumpTo, lesionsOf, mostDiseasedPoint
 from InfNetSegmentationLib.ResultTable import asText, fillTableWidget
@@ -16,17 +17,20 @@ class ResultsPanel:
 
     logic - the module's logic
     saveReport(result, path), exportDicom(result, folder) - start these runs of the backend
+    onChanged(result) - called when the result was labelled or measured again
     """
 
-    def __init__(self, ui, logic, saveReport, exportDicom):
+    def __init__(self, ui, logic, saveReport, exportDicom, onChanged):
         import qt
 
         self._ui = ui
         self._logic = logic
         self._saveReport = saveReport
         self._exportDicom = exportDicom
+        self._onChanged = onChanged
         self._result = None
         self._updating = False
+        self._corrections = CorrectionsPanel(ui, lambda: self._change(self._logic.measure))
         self._forgetLesions()
         # While the slider moves, nothing is labelled: on a large CT that takes seconds.
         self._timer = qt.QTimer()
@@ -45,7 +49,6 @@ class ResultsPanel:
         ui.resultThresholdSlider.connect("valueChanged(double)", self._onThreshold)
         for button, slot in (
             (ui.undoButton, self._onUndo),
-            (ui.measureButton, self._onMeasure),
             (ui.mostDiseaseButton, self._onMostDisease),
             (ui.previousLesionButton, lambda checked=False: self._goToLesion(-1)),
             (ui.nextLesionButton, lambda checked=False: self._goToLesion(1)),
@@ -64,11 +67,13 @@ class ResultsPanel:
     def close(self):
         """Nothing is labelled any more."""
         self._timer.stop()
+        self._corrections.show(None)
         self._result = None
 
-    def show(self, result):
-        """Show a result, or nothing for None."""
+    def show(self, result, measured=False):
+        """Show a result, or nothing for None; ``measured``: the numbers are those of the segments as they are."""
         self._timer.stop()
+        self._corrections.show(result, measured)
         if result is None or self._result is None or result.segmentationNode is not self._result.segmentationNode:
             self._forgetLesions()
         self._result = result
@@ -119,14 +124,12 @@ class ResultsPanel:
     def _onUndo(self, checked=False):
         self._change(self._logic.undo)
 
-    def _onMeasure(self, checked=False):
-        self._change(self._logic.measure)
-
     def _change(self, change):
         with slicer.util.tryWithErrorDisplay(_("The result could not be changed."), waitCursor=True):
             result = change(self._result)
             self._forgetLesions()
-            self.show(result)
+            self.show(result, measured=True)
+            self._onChanged(result)
 
     def _onMostDisease(self, checked=False):
         point = mostDiseasedPoint(self._result)

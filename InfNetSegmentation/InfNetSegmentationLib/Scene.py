@@ -26,6 +26,7 @@ def writeVolume(volumeNode, path):
 def readVolume(path, volumeNode):
     """Read an image file into a volume node, which need not be in the scene. Returns the node."""
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetForceRightHandedIJKCoordinateSystem(False)  # else slices of a left-handed image change their order
     storage.SetFileName(str(path))
     if not storage.ReadData(volumeNode):
         raise RuntimeError(f"The image {path} could not be read.")
@@ -149,7 +150,10 @@ def referencedNode(segmentationNode, role, volumeNode, className, name):
 
 def addNodeBeside(volumeNode, className, name):
     """A new node in the CT's study of the subject hierarchy. ``name`` has a place {} for the CT's name."""
-    name = slicer.mrmlScene.GenerateUniqueName(name.format(volumeNode.GetName()))
+    # Files are called as nodes are, and Slicer 5.13 writes an "&" of a file's name into the scene as it is: no scene
+    # with it can be read again.
+    name = name.format(volumeNode.GetName()).replace("&", "and")
+    name = slicer.mrmlScene.GenerateUniqueName(name)
     node = slicer.mrmlScene.AddNewNodeByClass(className, name)
     if hasattr(node, "CreateDefaultDisplayNodes"):
         node.CreateDefaultDisplayNodes()

@@ -8,7 +8,7 @@ from InfNetSegmentationLib.Chart import fillChart
 from InfNetSegmentationLib.ResultTable import fillTableNode
 from InfNetSegmentationLib.Scene import referencedNode
 
-_ATTRIBUTE = "InfNet.Result"
+RESULT_ATTRIBUTE = "InfNet.Result"
 _VALUES = ("table", "severity", "provenance", "warnings", "seconds")
 VOLUME_ROLE, TABLE_ROLE, CHART_ROLE = "InfNet.Volume", "InfNet.Table", "InfNet.Chart"
 REGIONS_ROLE, PROBABILITY_ROLE = "InfNet.Regions", "InfNet.ProbabilityVolume"
@@ -57,7 +57,7 @@ class SegmentationResult:
 def storeResult(segmentationNode, volumeNode, values):
     """Keep a result's values (a dict) with its segmentation; fill its table and its chart. Returns the result."""
     segmentationNode.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
-    segmentationNode.SetAttribute(_ATTRIBUTE, json.dumps({key: values[key] for key in _VALUES}))
+    segmentationNode.SetAttribute(RESULT_ATTRIBUTE, json.dumps({key: values[key] for key in _VALUES}))
     tableNode = referencedNode(segmentationNode, TABLE_ROLE, volumeNode, "vtkMRMLTableNode", _("{} infection volumes"))
     chartNode = referencedNode(
         segmentationNode, CHART_ROLE, volumeNode, "vtkMRMLPlotChartNode", _("{} infection chart")
@@ -69,7 +69,7 @@ def storeResult(segmentationNode, volumeNode, values):
 
 def storedResult(segmentationNode):
     """The result that a segmentation is part of; None if there is none, or if a part of it was deleted."""
-    text = segmentationNode.GetAttribute(_ATTRIBUTE) if segmentationNode else None
+    text = segmentationNode.GetAttribute(RESULT_ATTRIBUTE) if segmentationNode else None
     if not text:
         return None
     roles = (VOLUME_ROLE, REGIONS_ROLE, PROBABILITY_ROLE, TABLE_ROLE, CHART_ROLE)

@@ -1,5 +1,6 @@
 """A result of the scene as the backend's study on disk, from which reports and DICOM files are made."""
 
+from datetime import datetime
 from pathlib import Path
 
 import slicer
@@ -10,8 +11,11 @@ from InfNetSegmentationLib.Regions import regionsOf
 from InfNetSegmentationLib.Scene import FINDING_IDS, writeVolume
 
 
-def writeStudyFolder(result, folder):
+def writeStudyFolder(result, folder, case=None):
     """Write the result as it is in the scene, corrections included. Returns the study's folder and the CT's file.
+
+    case - its name; None: the CT's
+    Date and patient are those of the CT's DICOM study in the subject hierarchy, if it is in one.
 
     Raises ValueError where the lungs are no longer in the scene.
     """
@@ -29,7 +33,7 @@ def writeStudyFolder(result, folder):
 
     parts = regionsOf(result.lobeSource)
     study = Study(
-        case=volumeNode.GetName(),
+        case=case or volumeNode.GetName(),
         ct=ctPath,
         table=result.table,
         severity=result.severity,
@@ -39,6 +43,8 @@ def writeStudyFolder(result, folder):
         provenance=result.provenance,
         warnings=result.warnings,
         seconds=result.seconds,
+        date=studyDate(volumeNode),
+        patient=patientID(volumeNode),
         folder=studyFolder,
     )
     write_study(
@@ -49,6 +55,27 @@ def writeStudyFolder(result, folder):
         imageOf(result.probabilityNode) if result.probabilityNode else None,
     )
     return studyFolder, ctPath
+
+
+def studyDate(volumeNode):
+    """Day of the CT's DICOM study, YYYY-MM-DD; None where it is not known."""
+    constants = slicer.vtkMRMLSubjectHierarchyConstants
+    text = _ofAncestor(volumeNode, constants.GetDICOMStudyDateAttributeName(), constants.GetDICOMLevelStudy())
+    try:
+        return str(datetime.strptime(text, "%Y%m%d").date())
+    except ValueError:
+        return None
+
+
+def patientID(volumeNode):
+    """The CT's patient, as DICOM names him; None where that is not known."""
+    constants = slicer.vtkMRMLSubjectHierarchyConstants
+    return _ofAncestor(volumeNode, constants.GetDICOMPatientIDAttributeName(), constants.GetDICOMLevelPatient()) or None
+
+
+def _ofAncestor(volumeNode, name, level):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    return hierarchy.GetAttributeFromItemAncestor(hierarchy.GetItemByDataNode(volumeNode), name, level)
 
 
 def copySeries(volumeNode, folder):

@@ -1,14 +1,18 @@
 import slicer
 from slicer.i18n import tr as _
 
+from InfNetSegmentationLib.BatchCases import sceneCTs
+from InfNetSegmentationLib.BatchPanel import BatchPanel
+from InfNetSegmentationLib.ChangePanel import ChangePanel
 from InfNetSegmentationLib.Dependencies import ensureInstalled, ensurePackages
 from InfNetSegmentationLib.Logic import InfNetSegmentationLogic
 from InfNetSegmentationLib.ModelPanel import ModelPanel
 from InfNetSegmentationLib.Parameters import settingsOf
+from InfNetSegmentationLib.RegionOfInterest import fitToVolume
 from InfNetSegmentationLib.Remedies import remedy
 from InfNetSegmentationLib.ResultsPanel import ResultsPanel
 from InfNetSegmentationLib.RunWidget import RunWidget
-from InfNetSegmentationLib.Scene import PROBABILITY_ATTRIBUTE
+from InfNetSegmentationLib.Views import showVolume, useLungWindow
 
 
 class InfNetSegmentationWidget(RunWidget):
@@ -24,8 +28,11 @@ class InfNetSegmentationWidget(RunWidget):
     def setupPanels(self):
         self._modelPanel = ModelPanel(self.ui, self._importCheckpoint)
         self._modelPanel.refresh()
-        self._resultsPanel = ResultsPanel(self.ui, self.logic, self._saveReport, self._exportDicom)
+        self._resultsPanel = ResultsPanel(self.ui, self.logic, self._saveReport, self._exportDicom, self._showChange)
+        self._changePanel = ChangePanel(self.ui, self._compare, self._showResultOfInput)
+        self._batchPanel = BatchPanel(self.ui, self._startBatch, self._onStartOrStop, self._showCase)
         self.ui.copyLogButton.connect("clicked(bool)", self._onCopyLog)
+        self.ui.regionOfInterestSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onRegionOfInterestAdded)
         self._showError("")
 
     def cleanup(self):
@@ -51,11 +58,12 @@ class InfNetSegmentationWidget(RunWidget):
             self._parameterNode.outputSegmentation,
             self._parameterNode.regionsSegmentation,
             settingsOf(self._parameterNode),
+            self._parameterNode.regionOfInterest,
             waitForCompletion=False,
             completedCallback=self._onCompleted,
             **self._callbacks(),
         )
-        self._resultsPanel.show(None)
+        self._showResult(None)
 
     def _callbacks(self):
         return {"progressCallback": self._onProgress, "logCallback": self._onLog}
@@ -69,6 +77,53 @@ class InfNetSegmentationWidget(RunWidget):
 
     def _exportDicom(self, result, folder):
         self._startRun(lambda: self._startTask(self.logic.exportDicom, _("The DICOM files are in {}"), result, folder))
+
+    def _startBatch(self, cts, folder, onCases, onEnded):
+        def start():
+            ensureInstalled(self.resourcePath("InfNetSegmentationRequirements.txt"), "Inf-Net Segmentation")
+            self._showError("")
+            self.logic.processBatch(
+                cts,
+                folder,
+                settingsOf(self._parameterNode),
+                waitForCompletion=False,
+                progressCallback=onProgress,
+                logCallback=self._onLog,
+                completedCallback=complete,
+            )
+
+        def onProgress(stage, done, total):
+            if stage == "cases":
+                onCases(done, total)
+            else:
+                self._onProgress(stage, done, total)
+
+        def complete(cases, error):
+            self._showRunning(False)
+            onEnded()
+            if error:
+                self._onError(error)
+
+        self._startRun(start)
+
+    def _showCase(self, result):
+        self._parameterNode.inputVolume = result.volumeNode
+        self._parameterNode.outputSegmentation = result.segmentationNode
+        showVolume(result.volumeNode)
+        self._showResultOfInput()
+
+    def _compare(self, earlier, later):
+        def start():
+            ensurePackages(self.resourcePath("InfNetReportRequirements.txt"), "Inf-Net Segmentation")
+            self._showError("")
+            self.logic.compare(earlier, later, waitForCompletion=False, completedCallback=complete, **self._callbacks())
+
+        def complete(change, error):
+            self._showRunning(False)
+            if error:
+                self._onError(error)
+
+        self._startRun(start)
 
     def _importCheckpoint(self, path):
         def start():
@@ -95,33 +150,33 @@ class InfNetSegmentationWidget(RunWidget):
 
     def _selectFirstVolume(self):
         if self._parameterNode.inputVolume is None:
-            volumeNodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            # Neither label images nor vector images, whose classes are derived from that of volumes, nor our own.
-            volumeNodes = [
-                node
-                for node in volumeNodes
-                if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetAttribute(PROBABILITY_ATTRIBUTE)
-            ]
+            volumeNodes = sceneCTs()
             self._parameterNode.inputVolume = volumeNodes[0] if volumeNodes else None
 
     def _onSceneStartClose(self, caller, event):
         super()._onSceneStartClose(caller, event)
         self._modelPanel.show(None)
-        self._resultsPanel.show(None)
+        self._batchPanel.show(None)
+        self._showResult(None)
 
     def _onParametersModified(self, caller=None, event=None):
         super()._onParametersModified(caller, event)
         self._modelPanel.show(self._parameterNode)
+        self._batchPanel.show(self._parameterNode)
         if not self.logic.running:
             self._showResultOfInput()
 
     def _showRunning(self, running):
         super()._showRunning(running)
         self.ui.toolsWidget.enabled = not running
+        self._changePanel.showRunning(running)
+        self._batchPanel.showRunning(running)
 
     def _onCompleted(self, result, error):
         if result and self._parameterNode:
             self._parameterNode.outputSegmentation = result.segmentationNode
+            useLungWindow(result.volumeNode)
+            showVolume(result.volumeNode)
         self._showRunning(False)
         if error:
             self._onError(error)
@@ -145,7 +200,18 @@ class InfNetSegmentationWidget(RunWidget):
         result = self.logic.result(parameterNode.outputSegmentation) if parameterNode else None
         if result and result.volumeNode is not parameterNode.inputVolume:
             result = None
+        self._showResult(result)
+
+    def _showResult(self, result):
         self._resultsPanel.show(result)
+        self._showChange(result)
+
+    def _showChange(self, result):
+        self._changePanel.show(result, self._parameterNode.earlierSegmentation if self._parameterNode else None)
+
+    def _onRegionOfInterestAdded(self, node):
+        if self._parameterNode.inputVolume is not None:
+            fitToVolume(node, self._parameterNode.inputVolume)
 
     def _onCopyLog(self, checked=False):
         import qt

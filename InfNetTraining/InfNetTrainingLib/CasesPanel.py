@@ -33,13 +33,16 @@ class CasesPanel:
         self._parameterNode = parameterNode
         self._showCases()
 
+    def add(self, volumeNode, segmentationNode):
+        """Add a case of the scene to the labelled ones. Raises ValueError (`checkCase`)."""
+        checkCase(volumeNode, segmentationNode)
+        if (volumeNode, segmentationNode) not in self._cases:
+            self._cases.append((volumeNode, segmentationNode))
+        self._showCases()
+
     def _onAdd(self, checked=False):
-        case = (self._parameterNode.caseVolume, self._parameterNode.caseSegmentation)
         with slicer.util.tryWithErrorDisplay(_("The case cannot be used.")):
-            checkCase(*case)
-            if case not in self._cases:
-                self._cases.append(case)
-            self._showCases()
+            self.add(self._parameterNode.caseVolume, self._parameterNode.caseSegmentation)
 
     def _onRemove(self, checked=False):
         row = self._ui.caseList.currentRow

@@ -1,59 +1,16 @@
 """A look at the slices before anything is trained on them: what there is, and what is wrong with which."""
 
-import csv
 import hashlib
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from slicer.i18n import tr as _
 
+from InfNetTrainingLib.DataReport import DataReport, Problem
+from InfNetTrainingLib.TrainingConfig import FOLDS, TrainingConfig
+
 _SMALLEST_SIDE = 32  # pixels: the deepest features of the networks have one value for as many
-_MOST_SIZES_TOLD = 3
-
-
-@dataclass(frozen=True)
-class Problem:
-    """case - the slice or folder at fault; isError - whether training cannot run with it"""
-
-    case: str
-    text: str
-    isError: bool = True
-
-
-@dataclass
-class DataReport:
-    """What the folders hold. ``healthy`` counts the labelled slices whose mask is empty."""
-
-    labelled: int = 0
-    healthy: int = 0
-    withConsolidation: int = 0
-    softTruths: int = 0
-    unlabelled: int = 0
-    sizes: Counter = field(default_factory=Counter)
-    problems: list = field(default_factory=list)
-
-    @property
-    def canTrain(self):
-        return not any(problem.isError for problem in self.problems)
-
-    def summary(self):
-        """A few lines for the panel."""
-        lines = [_("{} labelled slices, {} of them with an empty mask").format(self.labelled, self.healthy)]
-        if self.withConsolidation:
-            lines.append(_("{} slices tell consolidation (label 2) apart").format(self.withConsolidation))
-        if self.softTruths:
-            lines.append(_("{} truths are probabilities (folder Soft)").format(self.softTruths))
-        if self.unlabelled:
-            lines.append(_("{} unlabelled slices").format(self.unlabelled))
-        common = ", ".join(f"{width} x {height}" for (height, width), _n in self.sizes.most_common(_MOST_SIZES_TOLD))
-        more = len(self.sizes) - _MOST_SIZES_TOLD
-        if common:
-            lines.append(_("Sizes: {}").format(common + (_(" and {} others").format(more) if more > 0 else "")))
-        errors = sum(problem.isError for problem in self.problems)
-        lines.append(_("{} errors, {} warnings").format(errors, len(self.problems) - errors))
-        return "\n".join(lines)
 
 
 def recognisedFolders(folder):
@@ -80,9 +37,16 @@ def recognisedFolders(folder):
     return labelled, unlabelled
 
 
-def checkData(labelledFolder, unlabelledFolder=None):
-    """Look at every slice and mask. Returns the `DataReport`."""
-    check = DataCheck(labelledFolder, unlabelledFolder)
+def lookedAt(config):
+    """What of a configuration a check depends on: two that are equal in it have the same report."""
+    seed = config.seed if config.holdOut else 0
+    same = TrainingConfig(config.labelledFolder, "", config.unlabelledFolder, config.extraFolders, config.kind)
+    return replace(same, holdOut=config.holdOut, seed=seed)
+
+
+def checkData(config):
+    """Look at every slice and mask that a training would have. Returns the `DataReport`."""
+    check = DataCheck(config)
     for _done, _total in check.steps():
         pass
     return check.report
@@ -91,10 +55,12 @@ def checkData(labelledFolder, unlabelledFolder=None):
 class DataCheck:
     """The check in steps, so that a panel can go on living meanwhile."""
 
-    def __init__(self, labelledFolder, unlabelledFolder=None):
+    def __init__(self, config):
         self.report = DataReport()
-        self._labelledFolder = Path(labelledFolder)
-        self._unlabelledFolder = Path(unlabelledFolder) if unlabelledFolder else None
+        self._config = config
+        self._labelledFolder = Path(config.labelledFolder)
+        self._unlabelledFolder = Path(config.unlabelledFolder) if config.isSemiSupervised else None
+        self._heldOut = set()  # paths of the slices that would be held out
         self._firstOf = {}  # digest of an image: where it was met first
 
     def steps(self):
@@ -102,25 +68,28 @@ class DataCheck:
         from infnet.errors import InputError
 
         labelled = self._images(self._labelledFolder)
+        extra = [path for folder in self._config.extraFolders for path in self._images(Path(folder))]
         unlabelled = self._images(self._unlabelledFolder) if self._unlabelledFolder else []
         if (self._labelledFolder / "GT").is_dir() and (self._labelledFolder / "Soft").is_dir():
             self._problem(self._labelledFolder, _("holds both GT and Soft; move one of them away"))
             labelled = []
-        total = len(labelled) + len(unlabelled)
-        for done, path in enumerate(labelled + unlabelled, start=1):
+        self._checkSplit(labelled, unlabelled)
+        looks = [(self._checkLabelled, path) for path in labelled]
+        looks += [(self._checkExtra, path) for path in extra]
+        looks += [(self._checkUnlabelled, path) for path in unlabelled]
+        for done, (look, path) in enumerate(looks, start=1):
             try:
-                if done <= len(labelled):
-                    self._checkLabelled(path)
-                else:
-                    self._checkUnlabelled(path)
+                look(path)
             except InputError as error:
                 self._problem(path, str(error).removeprefix(f"{path}: "))
-            yield done, total
-        self._checkSplit()
-        if labelled and self.report.labelled < 2:
+            yield done, len(looks)
+        report = self.report
+        if labelled and report.labelled < 2:
             self._problem(self._labelledFolder, _("training needs two or more slices that can be used"))
-        if self.report.labelled and self.report.healthy == self.report.labelled:
+        if report.labelled and report.healthy == report.labelled:
             self._problem(self._labelledFolder, _("every mask is empty: there is nothing to learn"))
+        if self._config.tellsFindings and report.labelled and not report.withConsolidation:
+            self._problem(self._labelledFolder, _("no mask has label 2, consolidation: findings cannot be learnt"))
 
     def _images(self, folder):
         from infnet.data.labelled_slices import find_images
@@ -135,20 +104,21 @@ class DataCheck:
         return []
 
     def _checkLabelled(self, path):
-        from infnet.data.labelled_slices import Slice, read_fitting, read_grey, read_labels
-
-        slice_ = Slice(path.stem, read_grey(path))
-        folder = self._labelledFolder
-        isSoft = (folder / "Soft").is_dir()
-        truthPath = folder / ("Soft" if isSoft else "GT") / f"{path.stem}.png"
-        truth = read_fitting(slice_, truthPath, read_grey if isSoft else read_labels)
+        image, truth, isSoft = _labelled(path)
         self.report.labelled += 1
         self.report.softTruths += isSoft
         self.report.withConsolidation += not isSoft and bool((truth == 2).any())
         if not truth.any():
             self.report.healthy += 1
             self._problem(path, _("its mask is empty; it counts as healthy"), isError=False)
-        self._look(path, slice_.image)
+        self._look(path, image)
+
+    def _checkExtra(self, path):
+        image, _truth, isSoft = _labelled(path)
+        self.report.extra += 1
+        if isSoft and self._config.tellsFindings:
+            self._problem(path, _("its truth is a probability, which does not tell the findings apart"))
+        self._look(path, image)
 
     def _checkUnlabelled(self, path):
         from infnet.data.labelled_slices import read_grey
@@ -157,20 +127,35 @@ class DataCheck:
         self.report.unlabelled += 1
         self._look(path, image)
 
-    def _checkSplit(self):
-        """Slices are held out one by one, not CT by CT."""
-        listing = self._labelledFolder / "slices.csv"  # of infnet prepare
-        if not listing.is_file():
+    def _checkSplit(self, labelled, unlabelled):
+        """What is held out are whole CTs, where the list of ``infnet prepare`` tells them."""
+        from infnet.data.listing import volumes_of
+        from infnet.errors import InputError
+        from infnet.training.folds import folds
+
+        try:
+            volumes = volumes_of(self._labelledFolder)
+            others = volumes_of(self._unlabelledFolder) if self._unlabelledFolder else {}
+        except InputError as error:
+            self._problem(self._labelledFolder, str(error))
             return
-        with listing.open(encoding="utf-8", newline="") as file:
-            slicesOf = Counter(row.get("volume") for row in csv.DictReader(file))
-        several = sum(count > 1 for count in slicesOf.values())
-        if several:
-            text = _(
-                "{} CTs have several slices each, which a held-out fifth separates from their neighbours: its Dice is "
-                "flattered; measure on CTs of their own"
-            )
-            self._problem(listing, text.format(several), isError=False)
+        ofSlice = {path: volumes.get(path.stem) or path.stem for path in labelled}
+        self.report.volumes = len(set(ofSlice.values())) if volumes else 0
+        if not self._config.holdOut or not labelled:
+            return
+        if len(set(ofSlice.values())) < FOLDS:
+            what = _("CTs") if volumes else _("slices")
+            text = _("{} {}: a fifth of them can be held out of five or more").format(len(set(ofSlice.values())), what)
+            self._problem(self._labelledFolder, text)
+            return
+        stems = set(folds([path.stem for path in labelled], FOLDS, self._config.seed, volumes)[0])
+        self._heldOut = {path for path in labelled if path.stem in stems}
+        self.report.heldOut = len(self._heldOut)
+        for volume in sorted(
+            {ofSlice[path] for path in self._heldOut} & {others.get(path.stem) for path in unlabelled}
+        ):
+            text = _("the CT {} is held out, but slices of it are among the unlabelled ones").format(volume)
+            self._problem(self._unlabelledFolder, text, isError=False)
 
     def _look(self, path, image):
         """What can be odd about any picture."""
@@ -181,12 +166,27 @@ class DataCheck:
             self._problem(path, _("one grey value only"), isError=False)
         digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
         first = self._firstOf.setdefault(digest, path)
-        if first is not path:
-            where = first.parent.parent.name + "/" + first.name if first.parent != path.parent else first.name
+        if first is path:
+            return
+        where = first.parent.parent.name + "/" + first.name if first.parent != path.parent else first.name
+        if (first in self._heldOut) != (path in self._heldOut):
+            self._problem(path, _("the same picture as {}, and one of both is held out; remove one").format(where))
+        else:
             self._problem(path, _("the same picture as {}").format(where), isError=False)
 
     def _problem(self, path, text, isError=True):
         self.report.problems.append(Problem(path.name, text, isError))
+
+
+def _labelled(path):
+    """A slice's picture, its truth, and whether that is a probability. Raises InputError."""
+    from infnet.data.labelled_slices import Slice, read_fitting, read_grey, read_labels
+
+    folder = path.parents[1]
+    isSoft = (folder / "Soft").is_dir()
+    slice_ = Slice(path.stem, read_grey(path))
+    truthPath = folder / ("Soft" if isSoft else "GT") / f"{path.stem}.png"
+    return slice_.image, read_fitting(slice_, truthPath, read_grey if isSoft else read_labels), isSoft
 
 
 def _hasTruth(folder):

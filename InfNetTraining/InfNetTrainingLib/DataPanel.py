@@ -3,7 +3,7 @@ import time
 import qt
 from slicer.i18n import tr as _
 
-from InfNetTrainingLib.DataCheck import DataCheck, recognisedFolders
+from InfNetTrainingLib.DataCheck import DataCheck, lookedAt, recognisedFolders
 
 _SECONDS_A_TURN = 0.05  # of looking at slices, before Slicer's own affairs have their turn
 _MOST_PROBLEMS_SHOWN = 500
@@ -24,7 +24,7 @@ class DataPanel:
         ui.problemTable.setHorizontalHeaderLabels([_("Slice"), _("Problem")])
         ui.problemTable.horizontalHeader().stretchLastSection = True
         ui.problemTable.verticalHeader().hide()
-        self._folders = None
+        self._looked = None  # what of the configuration a report depends on
 
     def show(self, parameterNode):
         """Take up the scene's parameters. A report of other folders is not shown any longer."""
@@ -33,15 +33,15 @@ class DataPanel:
             self._cancel()
             return
         self._recognise()
-        if self._folders != self._chosen():
-            self._folders = self._chosen()
+        if self._looked != lookedAt(self._parameterNode.config()):
+            self._looked = lookedAt(self._parameterNode.config())
             self._cancel()
             self._ui.checkLabel.visible = self._ui.problemTable.visible = False
 
     def check(self, whenDone=None):
         """Look at every slice, by and by; ``whenDone(report)`` is called at the end."""
         self._cancel()
-        self._check = DataCheck(*self._chosen())
+        self._check = DataCheck(self._parameterNode.config())
         self._whenDone = whenDone
         self._steps = self._check.steps()
         self._ui.checkLabel.visible = True
@@ -77,10 +77,6 @@ class DataPanel:
     def _cancel(self):
         self._timer.stop()
         self._steps = None
-
-    def _chosen(self):
-        config = self._parameterNode.config()
-        return config.labelledFolder, config.unlabelledFolder if config.isSemiSupervised else None
 
     def _recognise(self):
         """A data set's folder stands for those of its slices."""

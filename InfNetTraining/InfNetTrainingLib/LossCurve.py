@@ -25,7 +25,7 @@ def readLosses(folder):
     The rounds of Algorithm 1 follow each other in one curve, "fine-tuning".
     """
     folder = Path(folder)
-    trainings = [("fold-0", [folder / "held-out/fold-0"]), ("training", [folder])]
+    trainings = [("fold-0", [folder / "held-out/fold-0/training"]), ("training", [folder])]
     trainings += [(name, [folder / name / "training"]) for name in ("supervised", "pre-training", "semi-supervised")]
     trainings.append(("fine-tuning", sorted(folder.glob("round-*/training"))))
     curves = {}

@@ -10,12 +10,12 @@ from InfNetTrainingLib.TrainingConfig import HELD_OUT_FOLDER
 
 @dataclass(frozen=True)
 class Outcome:
-    """dice - {model: {slice: Dice}} on the held-out slices; the last model is the trained one
-    montages - pictures of the pseudo-labels, round by round
+    """dice - {what: {slice: Dice}} on the held-out slices: of each model, or of each finding
+    isComparison - whether there are two models, of which the second is the trained one
     """
 
     dice: dict
-    montages: list
+    isComparison: bool = False
 
     def lines(self):
         """What the panel says."""
@@ -33,7 +33,7 @@ class Outcome:
                     name=name, mean=summary["mean"]["dice"], interval=interval, count=len(values)
                 )
             )
-        if len(images) == 2:
+        if self.isComparison:
             before, after = images.values()
             difference = compare(after, before)
             lines.append(
@@ -49,15 +49,22 @@ class Outcome:
 
 def readOutcome(folder, config):
     """The `Outcome` of a run, of which the parts may be missing while it is not finished."""
-    folder = Path(folder)
+    folder, labelled = Path(folder), Path(config.labelledFolder)
+    heldOut = folder / HELD_OUT_FOLDER / "predictions"
+    if config.tellsFindings:
+        names = {1: _("ground-glass opacity within the infection"), 2: _("consolidation within the infection")}
+        return Outcome(_present({name: _diceOfFinding(heldOut, labelled, label) for label, name in names.items()}))
     places = {
-        _("this recipe without the held-out slices"): folder / HELD_OUT_FOLDER / "predictions",
+        _("this recipe without the held-out slices"): heldOut,
         _("labels alone"): folder / "predictions" / "supervised",
         _("semi-supervised"): folder / "predictions" / "semi-supervised",
     }
-    dice = {name: _diceOf(place, Path(config.labelledFolder)) for name, place in places.items() if place.is_dir()}
-    montages = sorted(folder.glob("round-*/montage.png")) + sorted(folder.glob("pseudo-labels/montage.png"))
-    return Outcome({name: values for name, values in dice.items() if values}, montages)
+    dice = _present({name: _diceOf(place, labelled) for name, place in places.items()})
+    return Outcome(dice, isComparison=len(dice) == 2)
+
+
+def _present(dice):
+    return {name: values for name, values in dice.items() if values}
 
 
 def _diceOf(predictions, labelledFolder):
@@ -67,12 +74,30 @@ def _diceOf(predictions, labelledFolder):
 
     values = {}
     isSoft = (labelledFolder / "Soft").is_dir()
-    for path in sorted(predictions.glob("*.png")):
-        truthPath = labelledFolder / ("Soft" if isSoft else "GT") / path.name
-        if truthPath.is_file() and not path.name.startswith("."):
-            truth = read_grey(truthPath) >= 128 if isSoft else read_labels(truthPath) > 0
-            values[path.stem] = dice(read_grey(path) >= 128, truth)
+    for path, truthPath in _predicted(predictions, labelledFolder / ("Soft" if isSoft else "GT")):
+        truth = read_grey(truthPath) >= 128 if isSoft else read_labels(truthPath) > 0
+        values[path.stem] = dice(read_grey(path) >= 128, truth)
     return values
+
+
+def _diceOfFinding(predictions, labelledFolder, label):
+    """Dice of each slice that has this finding, the infection being that of its labels (as in cross-validation)."""
+    from infnet.data.labelled_slices import read_grey, read_labels
+    from infnet.evaluation.metrics import dice
+
+    values = {}
+    for path, truthPath in _predicted(predictions, labelledFolder / "GT"):
+        truth = read_labels(truthPath)
+        if (truth == label).any():
+            isConsolidation = read_grey(path) >= 128
+            values[path.stem] = dice((truth > 0) & (isConsolidation == (label == 2)), truth == label)
+    return values
+
+
+def _predicted(predictions, truthFolder):
+    """(prediction, truth) of each predicted slice, as paths."""
+    pairs = [(path, truthFolder / path.name) for path in sorted(predictions.glob("[!.]*.png"))]
+    return [(path, truthPath) for path, truthPath in pairs if truthPath.is_file()]
 
 
 def _interval(interval):

@@ -3,7 +3,7 @@ from InfNetSegmentationLib.Devices import deviceChoices
 from InfNetSegmentationLib.Models import modelChoices
 from slicer.i18n import tr as _
 
-from InfNetTrainingLib.TrainingConfig import ENCODERS, IMAGENET, NONE, SEMI_SUPERVISED, SUPERVISED
+from InfNetTrainingLib.TrainingConfig import ENCODERS, FINDINGS, IMAGENET, NONE, SEMI_SUPERVISED, SUPERVISED
 
 
 class RecipePanel:
@@ -17,7 +17,16 @@ class RecipePanel:
             for name in ("kind", "preset", "initial", "encoder", "device")
         }
         self._boxes["kind"].setChoices(
-            [(SUPERVISED, _("Supervised")), (SEMI_SUPERVISED, _("Semi-supervised (Algorithm 1)"))]
+            [
+                (SUPERVISED, _("Supervised")),
+                (SEMI_SUPERVISED, _("Semi-supervised (Algorithm 1)")),
+                (FINDINGS, _("Findings: ground glass or consolidation")),
+            ],
+            [
+                _("Infection, from labelled slices alone"),
+                _("Infection, from unlabelled slices too, as in the paper"),
+                _("The second network: what an infection is of, from slices with the labels 1 and 2"),
+            ],
         )
         self._boxes["preset"].setChoices(
             [
@@ -39,7 +48,7 @@ class RecipePanel:
     def refresh(self):
         """Look for models and devices again."""
         models = modelChoices("infection")
-        choices = [(IMAGENET, _("ImageNet")), (NONE, _("Nothing (random weights)"))]
+        choices = [(IMAGENET, _("ImageNet (for some encoders, a download)")), (NONE, _("Nothing (random weights)"))]
         # The shipped default has no name of its own among the choices.
         choices += [(model.value or _defaultModel(), model.title) for model in models]
         self._boxes["initial"].setChoices(choices, ["", "", *(model.description for model in models)])
@@ -53,15 +62,23 @@ class RecipePanel:
         for name, box in self._boxes.items():
             box.setValue(getattr(parameterNode, name))
         config = parameterNode.config()
-        for widget in (self._ui.kBox, self._ui.roundsBox, self._ui.roundEpochsBox, self._ui.preTrainingEpochsBox):
+        for widget in (
+            self._ui.kBox,
+            self._ui.roundsBox,
+            self._ui.roundEpochsBox,
+            self._ui.preTrainingEpochsBox,
+            self._ui.pauseBox,
+        ):
             widget.enabled = config.isSemiSupervised
         self._ui.unlabelledFolderLine.enabled = config.isSemiSupervised
-        self._ui.encoderSelector.enabled = not config.startsFromModel
+        self._ui.encoderSelector.enabled = not config.startsFromModel and not config.tellsFindings
+        self._ui.initialSelector.enabled = not config.tellsFindings
 
     def _set(self, name, value):
         if self._parameterNode:
+            isOtherNetwork = name == "kind" and FINDINGS in (value, self._parameterNode.kind)
             setattr(self._parameterNode, name, value)
-            if name == "preset":
+            if name == "preset" or isOtherNetwork:
                 self._parameterNode.applyPreset()
 
 

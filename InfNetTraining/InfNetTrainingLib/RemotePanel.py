@@ -1,3 +1,4 @@
+import shlex
 from pathlib import Path
 
 import qt
@@ -5,17 +6,20 @@ import slicer
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.Remote import commandLine, slurmScript
+from InfNetTrainingLib.SshScript import writeSshRun
 
 
 class RemotePanel:
     """The part of the panel that writes down the training for another computer."""
 
-    def __init__(self, ui, config):
-        """``config()`` - what is chosen now."""
+    def __init__(self, ui, config, onWritten):
+        """``config()`` - what is chosen now; ``onWritten()`` - called when the run's folder has been made."""
         self._ui = ui
         self._config = config
+        self._onWritten = onWritten
         ui.copyCommandButton.connect("clicked(bool)", self._onCopyCommand)
         ui.saveSlurmButton.connect("clicked(bool)", self._onSaveSlurm)
+        ui.saveSshButton.connect("clicked(bool)", self._onSaveSsh)
 
     def _onCopyCommand(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("There is no such command.")):
@@ -30,3 +34,9 @@ class RemotePanel:
             )
             if path:
                 Path(path).write_text(text, encoding="utf-8", newline="\n")
+
+    def _onSaveSsh(self, checked=False):
+        with slicer.util.tryWithErrorDisplay(_("The script could not be written.")):
+            path = writeSshRun(self._config(), self._ui.hostLine.text, self._ui.remotePythonLine.text)
+            qt.QApplication.clipboard().setText(f"bash {shlex.quote(str(path))}")
+            self._onWritten()

@@ -5,6 +5,7 @@
     progress.jsonl   what it tells (TrainingRunner.py)
     runner.log       what a process that could not start wrote
     stop             asks it to stop
+    remote.sh        of a run on another machine: starts and follows it (SshScript.py)
 
 Beside these lie the backend's own files. Nothing of this needs the Slicer that started the training to live on.
 """
@@ -15,59 +16,15 @@ import shlex
 import socket
 import subprocess
 import time
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from InfNetSegmentationLib.BackendProcess import NewLines, backendCommand, backendEnvironment, endProcessTree
+from InfNetSegmentationLib.BackendProcess import backendCommand, backendEnvironment, endProcessTree
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.ProcessIdentity import startTime
+from InfNetTrainingLib.RunState import FORMAT, SCRIPT, RunReader, readProcess, startedHere
 from InfNetTrainingLib.Schedule import Schedule
-from InfNetTrainingLib.TrainingConfig import TrainingConfig
 from InfNetTrainingLib.TrainingRunner import ProgressFile
-
-FORMAT = 1
-ABSENT, RUNNING, STOPPING, STOPPED, FINISHED, FAILED, INTERRUPTED = (
-    "absent",
-    "running",
-    "stopping",
-    "stopped",
-    "finished",
-    "failed",
-    "interrupted",
-)
-RESUMABLE = (STOPPED, FAILED, INTERRUPTED)
-_STOPPED_STATUS = 130
-_SECONDS_OF_SILENCE = 900  # after which a process on another computer is not believed to live
-_LOG_LINES_TOLD = 15
-_STAGES_OF_A_ROUND = ("fine-tuning", "pseudo-labels")
-_started = []  # processes of this Slicer: asked for their end, so that none stays a zombie
-
-
-@dataclass
-class TrainingStatus:
-    """state - "absent", "running", "stopping", "stopped", "finished", "failed" or "interrupted" (killed)
-    stage, done, total - what is being done; ``round`` is (n, of) in Algorithm 1, or None
-    secondsLeft - of the whole run, as far as it can be foreseen, or None
-    error - why it failed, or None
-    modelPath - the card of the trained model, or None
-    config - what is trained, or None
-    """
-
-    state: str = ABSENT
-    stage: str = ""
-    done: int = 0
-    total: int = 0
-    round: tuple | None = None
-    secondsLeft: float | None = None
-    error: str | None = None
-    modelPath: Path | None = None
-    config: TrainingConfig | None = None
-
-    @property
-    def isRunning(self):
-        return self.state in (RUNNING, STOPPING)
 
 
 def startRun(config, command=None):
@@ -82,22 +39,22 @@ def startRun(config, command=None):
     found = RunReader(folder).read()
     if found.isRunning:
         raise RuntimeError(_("A training is running in {} already.").format(folder))
+    if found.remote:
+        raise ValueError(_("This training is one of {}: go on with it by {}.").format(found.remote, folder / SCRIPT))
     if found.config is not None and found.config != config:
         raise ValueError(_("{} holds another training; choose another folder.").format(folder))
     if found.config is None and folder.is_dir() and any(folder.iterdir()):
         raise ValueError(_("{} holds something else; choose a new folder.").format(folder))
-    folder.mkdir(parents=True, exist_ok=True)
-    steps = config.steps()
-    note = {
-        "format": FORMAT,
-        "config": config.asDict(),
-        "steps": steps,
-        "commands": [shlex.join(["infnet", *step]) for step in steps],
-        "schedule": Schedule.of(config).asList(),
-    }
-    _write(folder / "training.json", note)
+    _writeNote(folder, config)
     (folder / "stop").unlink(missing_ok=True)
     _launch(folder, command or backendCommand())
+
+
+def writeRemoteNote(folder, config, host):
+    """Make the folder of a training that a script runs on ``host``. Raises ValueError where it holds anything."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(_("{} holds something already; choose a new folder.").format(folder))
+    _writeNote(folder, config, remote=host)
 
 
 def stopRun(folder, byForce=False):
@@ -108,147 +65,9 @@ def stopRun(folder, byForce=False):
     folder = Path(folder)
     if RunReader(folder).read().isRunning:
         (folder / "stop").touch()
-        process = _readProcess(folder)
+        process = readProcess(folder)
         if byForce and process["host"] == socket.gethostname():
             endProcessTree(process["pid"])
-
-
-class RunReader:
-    """Reads the state of a training from its folder, each time only what is new.
-
-    newLines - what was added to the log by the last `read`
-    """
-
-    def __init__(self, folder):
-        self.folder = Path(folder)
-        self.newLines = []
-        self._file = None
-        self._state = _Told()
-        self._note = None
-
-    def read(self):
-        """The `TrainingStatus` now. Raises ValueError for the folder of a newer version, or a damaged note."""
-        self.newLines = []
-        if self._note is None:
-            self._note = _readNote(self.folder)
-        if self._note is None:
-            return TrainingStatus()
-        alive = self._isAlive()  # before the events: what a process told before its end is then read
-        for line in self._lines():
-            self._state.add(line, self.newLines)
-        told = self._state
-        state = self._stateOf(told, alive)
-        schedule = Schedule(self._note["schedule"])
-        return TrainingStatus(
-            state=state,
-            stage=told.stage,
-            done=told.done,
-            total=told.total,
-            round=(told.round, schedule.rounds) if told.stage in _STAGES_OF_A_ROUND and schedule.rounds else None,
-            secondsLeft=schedule.secondsLeft(told.measured, told.round) if state == RUNNING else None,
-            error=self._errorOf(told) if state in (FAILED, INTERRUPTED) else None,
-            modelPath=self.folder / "model" / told.modelName if told.modelName else None,
-            # The folder may have been moved since.
-            config=replace(TrainingConfig.fromDict(self._note["config"]), outputFolder=str(self.folder)),
-        )
-
-    def close(self):
-        if self._file:
-            self._file.close()
-
-    def _lines(self):
-        path = self.folder / "progress.jsonl"
-        if self._file is None and path.is_file():
-            self._file = NewLines(path)
-        return [line for line in self._file.read(last=False) if line] if self._file else []
-
-    def _isAlive(self):
-        for process in [process for process in _started if process.poll() is not None]:
-            _started.remove(process)
-        process = _readProcess(self.folder)
-        if process is None:
-            return False
-        if process["host"] == socket.gethostname():
-            return startTime(process["pid"]) == process["started"]
-        return self._isHeardOf()
-
-    def _isHeardOf(self):
-        """Whether a process on another computer, with which this one shares the folder, seems to live."""
-        try:
-            text = (self.folder / "progress.jsonl").read_text(encoding="utf-8", errors="replace")
-            silence = time.time() - (self.folder / "progress.jsonl").stat().st_mtime
-        except OSError:
-            return False
-        return silence < _SECONDS_OF_SILENCE and '"event": "ended"' not in text.rstrip().rpartition("\n")[2]
-
-    def _stateOf(self, told, alive):
-        if alive:
-            return STOPPING if (self.folder / "stop").exists() else RUNNING
-        if told.exitStatus is None:
-            return INTERRUPTED
-        if told.exitStatus == _STOPPED_STATUS:
-            return STOPPED
-        return FAILED if told.exitStatus else FINISHED
-
-    def _errorOf(self, told):
-        if told.error:
-            return told.error
-        if told.exitStatus is not None:
-            lines = "\n".join(told.lastLines)
-            return _("The backend ended with the exit status {}.\n{}").format(told.exitStatus, lines)
-        if (self.folder / "stop").exists():
-            return _("It was ended by force.")
-        with suppress(OSError):
-            written = (self.folder / "runner.log").read_text(encoding="utf-8", errors="replace").strip()
-            if written:
-                return written
-        return _("The process ended without a word: the computer went off, or the system ended it for lack of memory.")
-
-
-@dataclass
-class _Told:
-    """What the events amount to, since the run was started or resumed the last time."""
-
-    stage: str = ""
-    done: int = 0
-    total: int = 0
-    round: int = 1
-    error: str | None = None
-    exitStatus: int | None = None
-    modelName: str | None = None
-    lastLines: list = field(default_factory=list)
-    measured: tuple = ()  # the present stage's first and last progress (events)
-
-    def add(self, line, newLines):
-        try:
-            event = json.loads(line)
-            kind = event["event"]
-        except (ValueError, TypeError, KeyError):
-            return  # half a line, before a kill
-        if kind == "started":
-            self.__init__()
-        elif kind == "progress" and event["stage"] == "rounds":
-            self.round = min(event["done"] + 1, event["total"])
-        elif kind == "progress":
-            self.stage, self.done, self.total = event["stage"], event["done"], event["total"]
-            self._measure(event)
-        elif kind in ("message", "log"):
-            newLines.append(event["text"])
-            self.lastLines = [*self.lastLines, event["text"]][-_LOG_LINES_TOLD:]
-        elif kind == "step":
-            newLines.append(_("Step {number} of {steps}: {command}").format(**event))
-        elif kind == "result" and str(event.get("output", "")).endswith(".json"):
-            self.modelName = Path(event["output"]).name
-        elif kind == "error":
-            self.error = event["message"]
-            newLines.append(event["message"])
-        elif kind == "ended":
-            self.exitStatus = event["exitStatus"]
-
-    def _measure(self, event):
-        first, last = self.measured or (event, event)
-        isSameStage = last["stage"] == event["stage"] and last["done"] <= event["done"]
-        self.measured = (first if isSameStage else event, event)
 
 
 def _launch(folder, command):
@@ -267,30 +86,23 @@ def _launch(folder, command):
             start_new_session=True,  # neither Slicer's end nor its terminal's ends the training
             creationflags=flags,
         )
-    _started.append(process)
+    startedHere.append(process)
     identity = {"pid": process.pid, "started": startTime(process.pid), "host": socket.gethostname()}
     _write(folder / "process.json", {**identity, "at": time.strftime("%Y-%m-%d %H:%M:%S")})
 
 
-def _readProcess(folder):
-    try:
-        return json.loads((folder / "process.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _readNote(folder):
-    path = Path(folder) / "training.json"
-    if not path.is_file():
-        return None
-    try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-        newer = note["format"] > FORMAT
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(_("{} is damaged ({}); choose another folder.").format(path, error)) from error
-    if newer:
-        raise ValueError(_("{} was made by a newer version of this extension; update it.").format(path))
-    return note
+def _writeNote(folder, config, **more):
+    steps = config.steps()
+    note = {
+        "format": FORMAT,
+        "config": config.asDict(),
+        "steps": steps,
+        "commands": [shlex.join(["infnet", *step]) for step in steps],
+        "schedule": Schedule.of(config).asList(),
+        **more,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "training.json", note)
 
 
 def _write(path, values):

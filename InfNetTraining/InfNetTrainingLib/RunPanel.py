@@ -4,7 +4,7 @@ import qt
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.LossCurve import showChart, updateChart
-from InfNetTrainingLib.RunFolder import (
+from InfNetTrainingLib.RunState import (
     ABSENT,
     FAILED,
     FINISHED,
@@ -25,7 +25,7 @@ _CURVE_SHARE = 0.05  # of the time, at most, goes into drawing
 class RunPanel:
     """The part of the panel that follows a training by its folder, whoever has started it.
 
-    onChange(status) - called when the state has changed, and once for each folder
+    onChange(status) - called when the state, the stage or the round has changed, and once for each folder
     """
 
     def __init__(self, ui, onChange):
@@ -71,7 +71,7 @@ class RunPanel:
         self._show()
         hasChanged = isFirst or self.status.state != before.state
         self._drawCurve(isDue=hasChanged)
-        if hasChanged or self.status.round != before.round:
+        if hasChanged or (self.status.stage, self.status.round) != (before.stage, before.round):
             self._onChange(self.status)
 
     def close(self):
@@ -122,8 +122,12 @@ def _sentence(status):
         if status.round:
             parts.append(_("round {} of {}").format(*status.round))
         if status.secondsLeft is not None:
-            parts.append(_("{} left").format(_duration(status.secondsLeft)))
+            parts.append(_("{} left").format(durationText(status.secondsLeft)))
         return ", ".join(parts)
+    if status.awaitsReview:
+        return _("Paused: look at the new pseudo-labels below, reject or correct them; Resume goes on.")
+    if status.remote and status.state == INTERRUPTED:
+        return status.error
     texts = {
         ABSENT: "",
         STOPPING: _("Stopping at the next step…"),
@@ -148,7 +152,8 @@ def _stageTitle(stage):
     return titles.get(stage, stage.capitalize())
 
 
-def _duration(seconds):
+def durationText(seconds):
+    """Seconds in words, as exactly as an estimate deserves."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return _("less than a minute")

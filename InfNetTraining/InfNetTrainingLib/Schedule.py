@@ -21,16 +21,17 @@ class Schedule:
     def of(cls, config):
         """Of a configuration; counts the pictures in its folders."""
         labelled = _count(config.labelledFolder)
+        extra = sum(_count(folder) for folder in config.extraFolders)  # though not each epoch has all healthy ones
         visits = _SCALES_AT_ONCE if config.preset == "paper" else 1
         held = -(-labelled // FOLDS) if config.holdOut else 0
+        everything, kept = labelled + extra, labelled - held + extra
         if not config.isSemiSupervised:
-            stages = [("fold 1", (labelled - held) * config.epochs)] if held else []
-            stages.append(("training", labelled * config.epochs))
+            stages = [("fold 1", kept * config.epochs)] if held else []
+            stages.append(("training", everything * config.epochs))
         else:
             unlabelled = _count(config.unlabelledFolder)
             rounds = -(-unlabelled // config.k)
             rounds = min(rounds, config.rounds) if config.rounds else rounds
-            kept = labelled - held
             stages = [("supervised", kept * config.epochs)]
             for n in range(1, rounds + 1):
                 used = min(n * config.k, unlabelled)
@@ -41,6 +42,14 @@ class Schedule:
 
     def asList(self):
         return [list(stage) for stage in self._stages]
+
+    @property
+    def slices(self):
+        """Slices that are seen in the whole run, each as often as it is seen."""
+        return sum(slices for _name, slices in self._stages)
+
+    def slicesOf(self, name):
+        return sum(slices for stage, slices in self._stages if stage == name)
 
     @property
     def rounds(self):

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-SUPERVISED, SEMI_SUPERVISED = "supervised", "semi-supervised"
+SUPERVISED, SEMI_SUPERVISED, FINDINGS = "supervised", "semi-supervised", "findings"
 ENCODERS = ("efficientnet_lite0", "efficientnet_lite2", "res2net50", "resnet50", "vgg16", "vgg16_average")
 IMAGENET, NONE = "imagenet", "none"
 FOLDS = 5
 HELD_OUT_FOLDER = "held-out"  # of a supervised run: the training without a fifth, which is then predicted
 
+# Of the network for the findings, where it is trained otherwise than the one for infection.
+_FINDINGS_PRESETS = {"modern": {"epochs": 30}, "paper": {"epochs": 200, "batchSize": 16, "learningRate": 1e-2}}
 _MODERN = {"encoder": "efficientnet_lite0", "epochs": 50, "batchSize": 5, "learningRate": 1e-3, "size": 352}
 _SMALL = {"k": 200, "rounds": 3, "roundEpochs": 2, "preTrainingEpochs": 8}
 PRESETS = {
@@ -28,18 +30,28 @@ PRESETS = {
 }
 
 
+def presetValues(preset, kind=SUPERVISED):
+    """What a preset says for a kind of training, {field of `TrainingConfig`: value}."""
+    return {**PRESETS[preset], **(_FINDINGS_PRESETS.get(preset, {}) if kind == FINDINGS else {})}
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
-    """kind - "supervised", or "semi-supervised": Algorithm 1 of the paper and its two-step training
+    """kind - "supervised"; "semi-supervised": Algorithm 1 of the paper and its two-step training; "findings": the
+        network that tells consolidation from ground glass, from labels 1 and 2
+    extraFolders - more slices to train on: healthy ones (GT all black), or with probabilities as truth (Soft)
     preset - a key of `PRESETS`: what is not said below is as in there
     initial - "imagenet", "none", or a model (shipped name, path of a card) that the training starts from
     rounds - of Algorithm 1; 0: until every unlabelled slice is used
-    holdOut - also tell the Dice on a fifth of the labelled slices that is kept from training for it
+    holdOut - also tell the Dice on a fifth of the labelled slices (of their CTs, where these are known) that is kept
+        from training for it
+    pause - stop after each making of pseudo-labels, for a person to look at them
     """
 
     labelledFolder: str
     outputFolder: str
     unlabelledFolder: str = ""
+    extraFolders: tuple = ()
     kind: str = SUPERVISED
     preset: str = "modern"
     initial: str = IMAGENET
@@ -55,16 +67,19 @@ class TrainingConfig:
     seed: int = 0
     device: str = "auto"
     holdOut: bool = False
+    pause: bool = False
 
     @classmethod
     def withPreset(cls, preset, labelledFolder, outputFolder, **values):
         """The configuration of a preset, with other ``values`` for some of its fields."""
-        return cls(labelledFolder, outputFolder, preset=preset, **{**PRESETS[preset], **values})
+        preset_ = presetValues(preset, values.get("kind", SUPERVISED))
+        return cls(labelledFolder, outputFolder, preset=preset, **{**preset_, **values})
 
     @classmethod
     def fromDict(cls, values):
         """From a run's note, which a newer version may have written."""
-        return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
+        known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+        return cls(**{**known, "extraFolders": tuple(known.get("extraFolders", ()))})
 
     def asDict(self):
         return asdict(self)
@@ -74,8 +89,12 @@ class TrainingConfig:
         return self.kind == SEMI_SUPERVISED
 
     @property
+    def tellsFindings(self):
+        return self.kind == FINDINGS
+
+    @property
     def startsFromModel(self):
-        return self.initial not in (IMAGENET, NONE)
+        return self.initial not in (IMAGENET, NONE) and not self.tellsFindings
 
     def problem(self):
         """Why this cannot be trained (a sentence for the user), or None. Does not look at single slices."""
@@ -87,6 +106,9 @@ class TrainingConfig:
             return _("Semi-supervised training starts from ImageNet, or from nothing: choose one of these")
         if self.isSemiSupervised and Path(self.unlabelledFolder).resolve() == Path(self.labelledFolder).resolve():
             return _("Choose another folder for the unlabelled slices than for the labelled ones")
+        for folder in self.extraFolders:
+            if not (Path(folder) / "Imgs").is_dir():
+                return _("Take {} off the list of extra slices: it holds no folder “Imgs”").format(folder)
         return None
 
     def trainingArguments(self):
@@ -124,9 +146,14 @@ class TrainingConfig:
             options["--round-epochs"] = self.roundEpochs
             options["--pre-training-epochs"] = self.preTrainingEpochs
         words = [str(word) for option in options.items() for word in option]
+        words += [word for folder in self.extraFolders for word in ("--extra", str(folder))]
+        if self.isSemiSupervised and self.pause:
+            words.append("--pause")
         return [*folders, "-o", str(outputFolder), *words, *self._networkOptions()]
 
     def _beginning(self):
+        if self.tellsFindings:
+            return {"--task": "findings"}
         if self.startsFromModel:
             return {"--initial": self.initial, "--network": self._card().network["name"]}
         return {"--encoder": self.encoder, "--encoder-weights": self.initial}

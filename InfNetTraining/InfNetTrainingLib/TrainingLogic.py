@@ -5,8 +5,11 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from InfNetTrainingLib.DataCheck import checkData
 from InfNetTrainingLib.Outcome import readOutcome
-from InfNetTrainingLib.RunFolder import RunReader, startRun, stopRun
+from InfNetTrainingLib.RunFolder import startRun, stopRun
+from InfNetTrainingLib.RunState import RunReader
 from InfNetTrainingLib.SceneCases import writeCases
+from InfNetTrainingLib.Schedule import Schedule
+from InfNetTrainingLib.TrainingConfig import SEMI_SUPERVISED, SUPERVISED, TrainingConfig
 from InfNetTrainingLib.TrainingParameters import TrainingParameters, unusedFolder
 
 
@@ -36,7 +39,7 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
 
     @property
     def preparing(self):
-        """Whether slices are being made of CTs; this, unlike a training, ends with the panel."""
+        """Whether slices are being made of CTs, or time is estimated; this, unlike a training, ends with the panel."""
         return self._task is not None and self._task.process.running
 
     def getParameterNode(self):
@@ -47,9 +50,33 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
             parameters.outputFolder = unusedFolder(parameters.outputFolder)
         return parameters
 
-    def check(self, labelledFolder, unlabelledFolder=None):
-        """Look at every slice and mask before anything is trained. Returns a `DataReport`."""
-        return checkData(labelledFolder, unlabelledFolder)
+    def check(self, labelledFolder, unlabelledFolder="", **choices):
+        """Look at every slice and mask before anything is trained. Returns a `DataReport`.
+
+        ``choices``: other fields of the `TrainingConfig` that shall train on them, as holdOut.
+        """
+        kind = SEMI_SUPERVISED if unlabelledFolder else SUPERVISED
+        values = {"kind": kind, "unlabelledFolder": str(unlabelledFolder), **choices}
+        return checkData(TrainingConfig(str(labelledFolder), "", **values))
+
+    def estimate(self, config, waitForCompletion=True, **callbacks):
+        """What a training will take on this computer, judged by a few of its steps, which take a minute or so.
+
+        Returns a dict: seconds, disk_bytes, free_bytes, gpu_bytes (or None), device, timed_steps. The rest as in
+        `prepareCases`; raises ValueError for what cannot be trained.
+        """
+        problem = config.problem()
+        if problem:
+            raise ValueError(problem + ".")
+        arguments = [*config.steps()[-1], "--estimate"]
+
+        def finish(payload):
+            # An extra training for the held-out slices, of the same recipe, takes as long a slice.
+            schedule = Schedule.of(config)
+            others = schedule.slicesOf("fold 1") / (schedule.slices - schedule.slicesOf("fold 1"))
+            return {**payload, "seconds": payload["seconds"] * (1 + others)}
+
+        return self._run(lambda folder: arguments, waitForCompletion, {**callbacks, "finish": finish})
 
     def prepareCases(self, cases, outputFolder, waitForCompletion=True, **callbacks):
         """Make labelled slices of cases of the scene, (CT volume node, segmentation node) each, in a new folder.
@@ -115,8 +142,13 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
         """Write a run's model into a file that another Slicer imports (`installModel`). Returns its path."""
         return exportModel(self._finished(folder).modelPath, zipPath)
 
+    def cancel(self):
+        """Ask the making of slices or the estimate to stop."""
+        if self.preparing:
+            self._task.process.cancel(_("Cancelled."))
+
     def abort(self):
-        """End the making of slices before this returns. A training is left running."""
+        """End the making of slices or the estimate before this returns. A training is left running."""
         if self.preparing:
             self._task.process.abort(_("Stopped."))
 
@@ -128,7 +160,7 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
 
     def _run(self, arguments, waitForCompletion, callbacks):
         if self.preparing:
-            raise RuntimeError(_("Slices are being made already."))
+            raise RuntimeError(_("Slices are being made, or time is estimated; wait until that is done."))
         self._task = BackendTask(self._command, **callbacks)
         self._task.start(arguments, useTimer=not waitForCompletion)
         if not waitForCompletion:

@@ -7,7 +7,7 @@ from typing import Annotated
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from InfNetTrainingLib.TrainingConfig import PRESETS, TrainingConfig
+from InfNetTrainingLib.TrainingConfig import TrainingConfig, presetValues
 
 
 def unusedFolder(folder):
@@ -23,6 +23,7 @@ class TrainingParameters:
 
     caseVolume, caseSegmentation - the case that is to be added to the labelled ones
     ctFolder - CTs that slices are to be made of
+    extraFolders - in one text, a folder a line
     """
 
     caseVolume: vtkMRMLScalarVolumeNode
@@ -30,6 +31,7 @@ class TrainingParameters:
     ctFolder: Path = Path.home()
     labelledFolder: Path = Path.home()
     unlabelledFolder: Path = Path.home()
+    extraFolders: str = ""
     outputFolder: Path = Path.home() / "InfNet-training"
     kind: str = "supervised"
     preset: str = "modern"
@@ -46,21 +48,24 @@ class TrainingParameters:
     seed: Annotated[int, WithinRange(0, 1000000)] = 0
     device: str = "auto"
     holdOut: bool = False
+    pause: bool = False
 
     def config(self):
         """What is chosen, as a `TrainingConfig`."""
         values = {name: getattr(self, name) for name in _CONFIG_FIELDS}
-        return TrainingConfig(**{name: str(v) if isinstance(v, Path) else v for name, v in values.items()})
+        values = {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+        return TrainingConfig(**{**values, "extraFolders": tuple(values["extraFolders"].split("\n")[:-1])})
 
     def takeUp(self, config):
         """Show what a run was started with."""
-        for name, value in config.asDict().items():
+        values = {**config.asDict(), "extraFolders": "".join(f"{folder}\n" for folder in config.extraFolders)}
+        for name, value in values.items():
             with suppress(ValueError):  # a value that a script chose beyond what the panel offers
                 setattr(self, name, Path(value) if name.endswith("Folder") else value)
 
     def applyPreset(self):
         """Set all that the preset says; the rest stays."""
-        for name, value in PRESETS[self.preset].items():
+        for name, value in presetValues(self.preset, self.kind).items():
             setattr(self, name, value)
 
 

@@ -5,13 +5,18 @@ from slicer.i18n import tr as _
 
 from InfNetTrainingLib.CasesPanel import CasesPanel
 from InfNetTrainingLib.DataPanel import DataPanel
+from InfNetTrainingLib.EstimatePanel import EstimatePanel
+from InfNetTrainingLib.ExtraPanel import ExtraPanel
 from InfNetTrainingLib.OutcomePanel import OutcomePanel
 from InfNetTrainingLib.RecipePanel import RecipePanel
 from InfNetTrainingLib.RemotePanel import RemotePanel
-from InfNetTrainingLib.RunFolder import ABSENT, FINISHED, RESUMABLE, RUNNING, STOPPING
+from InfNetTrainingLib.ReviewPanel import ReviewPanel
 from InfNetTrainingLib.RunPanel import RunPanel, buttonText
+from InfNetTrainingLib.RunState import ABSENT, FINISHED, RESUMABLE, RUNNING, STOPPING
 from InfNetTrainingLib.TrainingLogic import InfNetTrainingLogic
 from InfNetTrainingLib.TrainingParameters import unusedFolder
+
+_REQUIREMENTS = "InfNetTrainingRequirements.txt"
 
 
 class InfNetTrainingWidget(RunWidget):
@@ -34,6 +39,10 @@ class InfNetTrainingWidget(RunWidget):
         self._run.close()
         super().cleanup()
 
+    def addCase(self, volumeNode, segmentationNode):
+        """Add a CT of the scene and its segmentation to the labelled cases: for InfNetSegmentation."""
+        self._cases.add(volumeNode, segmentationNode)
+
     def _makePanels(self):
         import ctk
 
@@ -43,10 +52,15 @@ class InfNetTrainingWidget(RunWidget):
         self._data = DataPanel(ui)
         self._cases = CasesPanel(ui, self.logic, self._onPreparing, ui.logText.appendPlainText, self._showButtons)
         self._recipe = RecipePanel(ui)
-        self._panels = (self._data, self._cases, self._recipe)
+        requirements = self.resourcePath(_REQUIREMENTS)
+        self._estimate = EstimatePanel(ui, self.logic, self._showButtons, requirements)
+        self._panels = (self._data, ExtraPanel(ui), self._cases, self._recipe, self._estimate)
         self._run = RunPanel(ui, self._onRunChanged)
+        self._review = ReviewPanel(ui)
         self._outcome = OutcomePanel(ui, self.logic)
-        self._remote = RemotePanel(ui, lambda: self._parameterNode.config())
+        self._remote = RemotePanel(
+            ui, lambda: self._parameterNode.config(), lambda: self._run.follow(self._run.folder, again=True)
+        )
         ui.newRunButton.connect("clicked(bool)", self._onNewRun)
 
     def _setParameterNode(self, parameterNode):
@@ -66,6 +80,7 @@ class InfNetTrainingWidget(RunWidget):
         """A training was found, started, or has ended: its own settings are shown while it is the chosen one."""
         if status.config is not None and self._parameterNode.config() != status.config:
             self._parameterNode.takeUp(status.config)
+        self._review.show(self._run.folder, status)
         self._outcome.show(self._run.folder, status)
         self._showButtons()
 
@@ -86,6 +101,7 @@ class InfNetTrainingWidget(RunWidget):
         ui.inputsSection.enabled = state == ABSENT and not self._checking and not self.logic.preparing
         ui.outputFolderLine.enabled = not self._checking
         ui.newRunButton.enabled = state != ABSENT
+        self._estimate.showButton(isFree=state == ABSENT and not self._checking and not self.logic.preparing)
         missing = self._whatIsMissing(state)
         ui.applyButton.enabled = missing is None
         ui.applyButton.toolTip = missing or self._startToolTip
@@ -94,8 +110,8 @@ class InfNetTrainingWidget(RunWidget):
         """Why the button cannot be pressed now, or None."""
         if self._parameterNode is None or self._checking:
             return _("Wait until the slices have been looked at")
-        if self.logic.preparing:
-            return _("Wait until the slices are made")
+        if self.logic.preparing and state == ABSENT:
+            return _("Wait until the slices are made or the time is estimated")
         if self._run.problem:
             return self._run.problem
         if state in (RUNNING, STOPPING, *RESUMABLE):
@@ -129,6 +145,6 @@ class InfNetTrainingWidget(RunWidget):
 
     def _begin(self, start):
         with slicer.util.tryWithErrorDisplay(_("The training could not be started.")):
-            ensureInstalled(self.resourcePath("InfNetTrainingRequirements.txt"), "Inf-Net Training")
+            ensureInstalled(self.resourcePath(_REQUIREMENTS), "Inf-Net Training")
             start()
             self._run.follow(self._run.folder, again=True)

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import slicer
+from conftest import MODULE
 
 
 @pytest.fixture
@@ -180,6 +181,72 @@ def test_dicom_export_of_another_ct_is_explained(showResult, answerDialog, host,
     host.errors.clear()
 
 
+def test_edit_opens_the_segments_in_segment_editor_with_the_ct(showResult, monkeypatch):
+    """Up to Segment Editor's own node, by which it knows what to edit; the module itself is not in the host."""
+    opened = []
+    monkeypatch.setattr(slicer.util, "selectModule", opened.append)
+    panel, result = showResult()
+    for _time in range(2):
+        panel.ui.editSegmentsButton.click()
+    assert opened == ["SegmentEditor"] * 2
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentEditorNode") == 1
+    editor = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+    assert editor.GetSegmentationNode() is result.segmentationNode
+    assert editor.GetSourceVolumeNode() is result.volumeNode
+
+
+def test_use_for_training_adds_a_labelled_case(showResult, host, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    panel, _result = showResult()
+    assert not panel.ui.useForTrainingButton.enabled, "the module is not there"
+    training = host.loadModule(MODULE.parents[1] / "InfNetTraining/InfNetTraining.py")
+    monkeypatch.setattr(slicer.util, "selectModule", lambda name: opened.append(host.openModule(training)))
+    try:
+        panel.enter()
+        opened = []
+        panel.ui.useForTrainingButton.click()
+        (trainingPanel,) = opened
+        cases = trainingPanel.ui.caseList
+        assert [cases.item(row).text() for row in range(cases.count)] == ["CT: CT infection"]
+        assert trainingPanel.ui.makeLabelledButton.enabled
+        host.closeModule(trainingPanel)
+    finally:
+        del slicer.modules.infnettraining  # as other tests expect it
+
+
+def test_a_result_whose_segments_were_edited_says_that_its_numbers_are_old(showResult, host):
+    panel, result = showResult()
+    ui = panel.ui
+    assert not ui.editedLabel.visible
+    ui.showOpacityBox.click()
+    ui.resultThresholdSlider.value = 0.7
+    host.waitUntil(lambda: ui.undoButton.enabled)
+    assert not ui.editedLabel.visible, "what the panel changes it measures"
+    segmentation = result.segmentationNode.GetSegmentation()
+    labels = slicer.util.arrayFromSegmentBinaryLabelmap(
+        result.segmentationNode, "Consolidation", result.volumeNode
+    ).copy()
+    labels[3] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        labels, result.segmentationNode, "Consolidation", result.volumeNode
+    )
+    assert ui.editedLabel.visible
+    panel.enter()
+    assert ui.editedLabel.visible
+    ui.measureButton.click()
+    assert not ui.editedLabel.visible
+    segmentation.RemoveSegment("GroundGlassOpacity")
+    assert ui.editedLabel.visible
+
+
+def test_without_the_lungs_nothing_can_be_measured(showResult):
+    panel, result = showResult()
+    assert panel.ui.measureButton.enabled
+    slicer.mrmlScene.RemoveNode(result.regionsNode)
+    panel.enter()
+    assert not panel.ui.measureButton.enabled and not panel.ui.resultThresholdSlider.enabled
+
+
 def test_numbers_follow_corrections(showResult):
     panel, result = showResult()
     for segmentID in ("GroundGlassOpacity", "Consolidation"):
@@ -246,13 +313,18 @@ class TestModels:
         assert panel.ui.modelSelector.currentText == "Semi-Inf-Net-100"
         assert panel.ui.thresholdSlider.value == pytest.approx(0.35)
 
-    def test_graphics_cards_are_listed_with_their_free_memory(self, module, tmp_path, monkeypatch):
+    def test_graphics_cards_are_looked_for_when_the_section_is_opened(self, showResult, tmp_path, monkeypatch):
         from InfNetSegmentationLib.Devices import deviceChoices
 
         program = tmp_path / "nvidia-smi"
         program.write_text("#!/bin/sh\necho 'Card A, 81000'\necho 'Card B, 1024'\n", encoding="utf-8")
         program.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
+        panel, _result = showResult()
+        devices = panel.ui.deviceSelector
+        assert [devices.itemText(i) for i in range(devices.count)] == ["Automatic", "Processor (CPU)"]
+        panel.ui.advancedSection.collapsed = False
+        assert [devices.itemText(i) for i in (0, 2)] == ["Automatic", "Card B, 1 GB free"]
         values = dict(deviceChoices())
         assert values["cuda:0"] == "Card A, 79 GB free" and values["cuda:1"] == "Card B, 1 GB free"
         program.write_text("#!/bin/sh\nexit 9\n", encoding="utf-8")

@@ -143,6 +143,59 @@ def test_running_again_updates_instead_of_piling_up(addCT, process, labelsOf, fa
     np.testing.assert_array_equal(labelsOf(second.segmentationNode, volumeNode), fakeLabels(volumeNode))
 
 
+def test_undo_brings_the_result_of_the_run_before_back(addCT, module, fakeBackend, labelsOf):
+    """All of it: findings, lungs and lobes, probability and numbers; and it can be worked on as before."""
+    logic = module.InfNetSegmentationLogic(fakeBackend("success"))
+    volumeNode = addCT()
+    first = logic.relabel(logic.process(volumeNode, lobeSource="zones"), 0.7)
+
+    def state(result):
+        regions = result.regionsNode.GetSegmentation()
+        return (
+            labelsOf(result.segmentationNode, volumeNode).tolist(),
+            [
+                slicer.util.arrayFromSegmentBinaryLabelmap(result.regionsNode, segmentID, volumeNode).tolist()
+                for segmentID in regions.GetSegmentIDs()
+            ],
+            slicer.util.arrayFromVolume(result.probabilityNode).tolist(),
+            (result.table, result.provenance, result.severity),
+        )
+
+    before = state(first)
+    slicer.util.arrayFromVolume(volumeNode)[:] -= 60
+    second = logic.process(volumeNode, first.segmentationNode)
+    assert all(new != old for new, old in zip(state(second), before, strict=True))
+    undone = logic.undo(second)
+    assert state(undone) == before
+    assert logic.undo(undone).provenance["threshold"] == 0.5, "and the change of the threshold before it"
+    assert not logic.canUndo(first.segmentationNode)
+
+
+def test_undo_does_not_reach_back_to_another_ct(addCT, module, fakeBackend):
+    logic = module.InfNetSegmentationLogic(fakeBackend("success"))
+    first = logic.relabel(logic.process(addCT()), 0.7)
+    logic.process(addCT(name="another"), first.segmentationNode)
+    assert not logic.canUndo(first.segmentationNode)
+
+
+def test_a_result_stays_when_the_next_one_cannot_be_imported(addCT, module, fakeBackend, labelsOf, monkeypatch):
+    from InfNetSegmentationLib import ResultImport
+    from InfNetSegmentationLib.BackendProcess import BackendError
+
+    logic = module.InfNetSegmentationLogic(fakeBackend("success"))
+    volumeNode = addCT()
+    result = logic.process(volumeNode)
+    before = labelsOf(result.segmentationNode, volumeNode), result.table, result.provenance
+    slicer.util.arrayFromVolume(volumeNode)[:] -= 60
+    monkeypatch.setattr(ResultImport, "readVolume", lambda *arguments: 1 / 0)
+    with pytest.raises(BackendError, match="could not be imported"):
+        logic.process(volumeNode, result.segmentationNode, lobeSource="zones")
+    after = logic.result(result.segmentationNode)
+    np.testing.assert_array_equal(labelsOf(after.segmentationNode, volumeNode), before[0])
+    assert (after.table, after.provenance) == before[1:]
+    assert after.regionsNode.GetSegmentation().GetNumberOfSegments() == 7
+
+
 def test_other_segments_of_the_chosen_segmentation_stay(addCT, process, labelsOf, fakeLabels):
     volumeNode = addCT()
     segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
@@ -235,6 +288,18 @@ def test_the_ct_keeps_its_name_in_the_backend(addCT, process):
     result = process(addCT(name="../Müller: 5/2020 *"))
     assert result.provenance["ct"] == ".._M_ller_5_2020_.nrrd"
     assert result.segmentationNode.GetName() == "../Müller: 5/2020 * infection"
+
+
+def test_a_name_with_an_ampersand_gives_files_that_a_scene_can_name(addCT, process, host, tmp_path):
+    """Slicer writes a file's name into the scene as it is; the CT itself has a name that it can write."""
+    volumeNode = addCT(name="Chest & abdomen")
+    result = process(volumeNode)
+    assert result.segmentationNode.GetName() == "Chest and abdomen infection"
+    volumeNode.SetName("CT")
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"), {})
+    host.clearScene()
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"), {})
+    assert slicer.util.getNode("Chest and abdomen infection").GetSegmentation().GetNumberOfSegments() == 2
 
 
 def test_backend_error_is_raised_with_its_message(addCT, module, fakeBackend):

@@ -3,6 +3,7 @@
 import logging
 import subprocess
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -107,6 +108,20 @@ def test_apply_leads_to_segments_table_and_log(openPanel, addCT, host, labelsOf,
     assert panel.ui.logText.plainText.splitlines() == ["Warning: thick slices", "a line that is not JSON"]
 
 
+def test_the_views_show_the_ct_in_a_lung_window_unless_one_was_chosen(openPanel, addCT, host):
+    volumeNode, other = addCT(), addCT(name="another")
+    other.GetDisplayNode().SetAutoWindowLevel(False)
+    other.GetDisplayNode().SetWindowLevel(350, 50)
+    panel = openPanel("success")
+    for node, window in ((volumeNode, (1500, -600)), (other, (350, 50))):
+        panel.ui.inputVolumeSelector.setCurrentNode(node)
+        panel.ui.outputSegmentationSelector.setCurrentNode(None)
+        panel.ui.applyButton.click()
+        host.waitUntil(lambda: not panel.logic.running)
+        assert slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID() == node.GetID()
+        assert (node.GetDisplayNode().GetWindow(), node.GetDisplayNode().GetLevel()) == window
+
+
 def test_results_of_another_ct_are_not_shown(openPanel, addCT, host):
     addCT()
     panel = openPanel("success")
@@ -142,6 +157,8 @@ def test_settings_reach_the_backend_and_the_scene(openPanel, addCT, host):
     panel.ui.minimumLesionSlider.value = 0.01
     panel.ui.deviceSelector.currentIndex = panel.ui.deviceSelector.count - 1
     panel.ui.lobeSourceSelector.currentIndex = 4
+    panel.ui.precisionSelector.currentIndex = 2
+    assert panel.ui.precisionSelector.currentText == "bfloat16"
     assert panel.logic.getParameterNode().lobeSource == "zones"
     assert panel.logic.getParameterNode().threshold == pytest.approx(0.35)
     assert panel.logic.getParameterNode().device == "cpu"
@@ -149,6 +166,7 @@ def test_settings_reach_the_backend_and_the_scene(openPanel, addCT, host):
     host.waitUntil(lambda: not panel.logic.running)
     told = provenance(slicer.util.getNode("CT infection"))
     assert (told["threshold"], told["lobes"]) == (pytest.approx(0.35), "zones")
+    assert told["precision"] == "bf16"
     assert told["minimum_lesion_ml"] == pytest.approx(0.01)
 
 
@@ -159,17 +177,23 @@ def test_settings_come_back_with_the_scene(openPanel, addCT, host, tmp_path):
     panel.ui.thresholdSlider.value = 0.65
     panel.logic.getParameterNode().device = "cuda:7"  # a card of another computer
     panel.ui.lobeSourceSelector.currentIndex = 5
+    panel.ui.precisionSelector.currentIndex = 1
+    region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "chest")
+    panel.ui.regionOfInterestSelector.setCurrentNode(region)
     assert panel.ui.deviceSelector.currentText == "cuda:7"
     path = tmp_path / "scene.mrb"
     assert slicer.util.saveScene(str(path), {})
     host.clearScene()
     assert (panel.ui.thresholdSlider.value, panel.ui.deviceSelector.currentText) == (default, "Automatic")
-    assert panel.ui.lobeSourceSelector.currentIndex == 0
+    assert panel.ui.lobeSourceSelector.currentIndex == panel.ui.precisionSelector.currentIndex == 0
+    assert panel.ui.regionOfInterestSelector.currentNode() is None
     assert panel.ui.inputVolumeSelector.currentNode() is None
     slicer.util.loadScene(str(path), {})
     assert panel.ui.thresholdSlider.value == pytest.approx(0.65)
     assert panel.ui.deviceSelector.currentText == panel.logic.getParameterNode().device == "cuda:7"
     assert panel.ui.lobeSourceSelector.currentIndex == 5
+    assert panel.ui.precisionSelector.currentText == "Automatic"
+    assert panel.ui.regionOfInterestSelector.currentNode().GetName() == "chest"
     assert panel.ui.inputVolumeSelector.currentNode().GetName() == "CT"
 
 
@@ -190,6 +214,54 @@ def test_a_failed_run_tells_its_true_cause(openPanel, addCT, host, caplog, scena
     assert len(panel.ui.errorLabel.text.split("\n\n")) == 2, "the cause, and the remedy"
     assert panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled
     assert not segmentations()
+
+
+def test_a_new_region_of_interest_is_the_whole_ct_and_what_is_left_of_it_is_read(openPanel, addCT, host):
+    volumeNode = addCT()
+    panel = openPanel("success")
+    region = panel.ui.regionOfInterestSelector.addNode()
+    bounds, expected = np.zeros(6), np.zeros(6)
+    region.GetRASBounds(bounds)
+    volumeNode.GetRASBounds(expected)
+    np.testing.assert_allclose(bounds, expected)
+    region.SetSizeWorld(region.GetSize()[0], region.GetSize()[1], 7.6)  # three slices of 2.5 mm
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert "was read (11 × 9 × 3 of 11 × 9 × 7 voxels)" in panel.ui.warningsLabel.text  # noqa: RUF001
+
+
+def test_a_region_of_interest_beside_the_ct_is_told(openPanel, addCT, host):
+    addCT()
+    panel = openPanel("success")
+    panel.ui.regionOfInterestSelector.addNode().SetCenterWorld(1000, 0, 0)
+    panel.ui.applyButton.click()
+    assert not panel.logic.running and panel.ui.applyButton.text == "Apply"
+    (error,) = host.errors
+    assert "holds no voxel of “CT”. Move the region" in error
+    host.errors.clear()
+
+
+def test_the_tabulator_key_goes_from_the_top_to_the_bottom(openPanel, addCT, makeResult):
+    """Through all that can be chosen, as it is seen."""
+    import qt
+
+    result = makeResult(addCT())
+    panel = openPanel("success")
+    panel.ui.outputSegmentationSelector.setCurrentNode(result.segmentationNode)
+    for section in ("advancedSection", "changeSection", "logSection"):
+        getattr(panel.ui, section).collapsed = False
+    panel.parent.resize(420, 3000)
+    panel.parent.show()
+    first = panel.ui.inputVolumeSelector
+    places, widget = [], first.nextInFocusChain()
+    while widget is not first:
+        if widget.isVisible() and widget.focusPolicy & qt.Qt.TabFocus and panel.parent.isAncestorOf(widget):
+            places.append((widget.mapTo(panel.parent, qt.QPoint(0, 0)), widget))
+        widget = widget.nextInFocusChain()
+    assert len(places) > 25
+    for (place, widget), (nextPlace, nextWidget) in pairwise(places):
+        inOneRow = nextPlace.y() < place.y() + widget.height and place.y() < nextPlace.y() + nextWidget.height
+        assert nextPlace.x() > place.x() if inOneRow else nextPlace.y() > place.y(), (widget.name, nextWidget.name)
 
 
 def test_cancel_ends_the_run_and_leaves_the_scene_alone(openPanel, addCT, host, caplog):
@@ -214,7 +286,7 @@ def test_the_ct_is_deleted_during_the_run(openPanel, addCT, host):
     panel.ui.applyButton.click()
     slicer.mrmlScene.RemoveNode(volumeNode)
     host.waitUntil(lambda: not panel.logic.running)
-    assert "the CT was removed from the scene" in panel.ui.logText.plainText
+    assert "“CT” was removed from the scene" in panel.ui.logText.plainText
     assert not segmentations()
     assert not panel.ui.applyButton.enabled
 

@@ -38,8 +38,30 @@ def writeModel(output):
     return folder / f"{output.name}.json"
 
 
+def writePseudoLabels(folder, unlabelled):
+    """The left half of every slice is infected."""
+    for name in ("Imgs", "Soft"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    stems = []
+    for path in sorted(unlabelled.glob("Imgs/*.png")):
+        image = Image.open(path)
+        image.save(folder / "Imgs" / path.name)
+        soft = Image.new("L", image.size)
+        soft.paste(200, (0, 0, image.width // 2, image.height))
+        soft.save(folder / "Soft" / path.name)
+        stems.append(path.stem)
+    Image.new("RGB", (320, 160)).save(folder / "montage.png")
+    rows = [f"{stem},0.5000,1.000,used" for stem in stems]
+    (folder / "slices.csv").write_text("\n".join(["file,infected,stability,use", *rows]) + "\n", encoding="utf-8")
+
+
 def finish(options):
     output = options.output
+    if options.estimate:
+        send("progress", stage="timing", done=1, total=12)
+        values = {"disk_bytes": 3_000_000_000, "free_bytes": 20_000_000, "gpu_bytes": None, "device": "cpu"}
+        send("result", seconds=3600, timed_steps=4, **values)
+        return
     if options.command == "prepare":
         (output / "Imgs").mkdir(parents=True)
         send("result", output=str(output), slices=1, failed={"bad": "damaged"} if "bad" in str(options.inputs) else {})
@@ -58,8 +80,11 @@ def finish(options):
     if options.command == "semi-supervised":
         for done in range(1, 4):
             send("progress", stage="rounds", done=done, total=3)
-            (output / f"round-{done:03}").mkdir(exist_ok=True)
-            Image.new("RGB", (320, 160), (40 * done, 0, 0)).save(output / f"round-{done:03}" / "montage.png")
+            writePseudoLabels(output / f"round-{done:03}", Path(options.inputs[1]))
+            if options.pause and not (output / f"round-{done:03}/paused").exists():
+                (output / f"round-{done:03}/paused").touch()
+                send("error", code="review", message="Paused.")
+                sys.exit(130)
     writeLosses(output)
     send("message", text="a word of the backend")
     send("result", output=str(writeModel(output)))
@@ -67,7 +92,7 @@ def finish(options):
 
 def stopWhenAsked(options):
     """Unless it was stopped once: then it goes on to the end."""
-    if (options.output / "calls.txt").read_text(encoding="utf-8").count("\n") > 1:
+    if not options.estimate and (options.output / "calls.txt").read_text(encoding="utf-8").count("\n") > 1:
         finish(options)
         return
     done = 0
@@ -102,9 +127,11 @@ if __name__ == "__main__":
     parser.add_argument("command")
     parser.add_argument("inputs", nargs="*")
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--estimate", action="store_true")
+    parser.add_argument("--pause", action="store_true")
     parser.add_argument("--stop-file", type=Path, required=True)
     known, _others = parser.parse_known_args()
-    if known.command != "prepare":
+    if known.command != "prepare" and not known.estimate:
         known.output.mkdir(parents=True, exist_ok=True)
         with (known.output / "calls.txt").open("a", encoding="utf-8") as calls:
             calls.write(known.command + "\n")

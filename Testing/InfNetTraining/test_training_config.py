@@ -1,5 +1,6 @@
 """The panel's choices are those of the backend, and its arguments are understood there as they are meant."""
 
+import json
 import shlex
 from dataclasses import replace
 
@@ -66,9 +67,9 @@ def test_choices_reach_the_backend(config):
 def test_a_model_to_start_from_brings_its_network(config):
     from infnet.weights.cards import find_card, read_card
 
-    arguments = replace(config, initial="inf-net-lite0", encoder="res2net50").trainingArguments()
-    assert parsed(arguments).initial == "inf-net-lite0"
-    assert recipeOf(arguments).network_options == read_card(find_card("inf-net-lite0")).network["options"]
+    arguments = replace(config, initial="inf-net-lite2", encoder="res2net50").trainingArguments()
+    assert parsed(arguments).initial == "inf-net-lite2"
+    assert recipeOf(arguments).network_options == read_card(find_card("inf-net-lite2")).network["options"]
 
 
 def test_a_held_out_fifth_is_a_training_of_its_own_or_part_of_algorithm_1(config):
@@ -88,7 +89,7 @@ def test_what_cannot_be_trained_is_told(config, tmp_path):
     for wrong, word in (
         (replace(config, labelledFolder=str(tmp_path)), "labelled slices"),
         (replace(semi, unlabelledFolder=str(tmp_path)), "unlabelled slices"),
-        (replace(semi, initial="inf-net-lite0"), "ImageNet"),
+        (replace(semi, initial="inf-net-lite2"), "ImageNet"),
         (replace(semi, unlabelledFolder=config.labelledFolder), "another folder"),
     ):
         assert word in wrong.problem()
@@ -152,3 +153,25 @@ def test_work_that_cannot_be_shared_is_refused(config):
     with pytest.raises(ValueError, match="one process"):
         slurmScript(replace(config, kind="semi-supervised", batchSize=8), gpus=2)
     assert "torchrun" not in slurmScript(replace(config, kind="semi-supervised"))
+
+
+@pytest.mark.parametrize("name", ["modern", "paper"])
+def test_presets_of_the_findings_are_the_backends(module, config, name):
+    pytest.importorskip("torch")
+    from infnet.training.recipe import preset
+
+    findings = module.TrainingConfig.withPreset(name, config.labelledFolder, config.outputFolder, kind="findings")
+    recipe = parsed(findings.trainingArguments())
+    from infnet.commands.train import recipe_from
+
+    assert recipe_from(recipe, recipe.task) == preset(name, "findings")
+    first, second = replace(findings, holdOut=True).steps()
+    assert (parsed(first).task, parsed(second).task) == ("findings", "findings")
+
+
+def test_extra_folders_and_the_pause_reach_the_backend_and_the_note(module, config, tmp_path):
+    semi = replace(config, kind="semi-supervised", extraFolders=("a b", "c"), pause=True)
+    options = parsed(semi.trainingArguments())
+    assert [str(folder) for folder in options.extra] == ["a b", "c"] and options.pause
+    assert "a b" in semi.problem()
+    assert module.TrainingConfig.fromDict(json.loads(json.dumps(semi.asDict()))) == semi

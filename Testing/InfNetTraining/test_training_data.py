@@ -63,11 +63,62 @@ def test_what_cannot_be_trained_on(module, slices, tmp_path):
     assert "both GT and Soft" in problemsOf(logic.check(slices), "labelled")[0][0]
 
 
-def test_slices_of_one_ct_on_both_sides_of_the_split_are_told(module, slices):
-    (slices / "slices.csv").write_text("file,volume\n0,a\n1,a\n2,b\n3,c\n", encoding="utf-8")
-    report = module.InfNetTrainingLogic().check(slices)
-    ((text, isError),) = problemsOf(report, "slices.csv")
-    assert text.startswith("1 CTs have several slices") and not isError
+@pytest.fixture
+def volumes(makeSlices, tmp_path):
+    """Ten slices, two of each CT a to e; returns the folder, and a CT's slices that would be held out."""
+    from infnet.training.folds import folds
+
+    folder = makeSlices(tmp_path / "labelled", count=10)
+    ofSlice = {str(i): "abcde"[i // 2] for i in range(10)}
+    rows = "".join(f"{stem},{volume}\n" for stem, volume in ofSlice.items())
+    (folder / "slices.csv").write_text("file,volume\n" + rows, encoding="utf-8")
+    return folder, folds(list(ofSlice), 5, 0, ofSlice)[0], ofSlice
+
+
+def test_whole_cts_are_held_out(module, volumes):
+    folder, heldOut, ofSlice = volumes
+    report = module.InfNetTrainingLogic().check(folder, holdOut=True)
+    assert report.canTrain and report.problems == []
+    assert (report.volumes, report.heldOut) == (5, 2)
+    assert len({ofSlice[stem] for stem in heldOut}) == 1
+    assert "whole CTs of 5" in report.summary()
+    (folder / "slices.csv").write_text("file,volume\n" + "".join(f"{i},{i % 4}\n" for i in range(10)))
+    ((text, isError),) = problemsOf(module.InfNetTrainingLogic().check(folder, holdOut=True), "labelled")
+    assert text.startswith("4 CTs") and isError
+    assert module.InfNetTrainingLogic().check(folder).canTrain
+
+
+def test_a_held_out_slice_that_is_learnt_from_elsewhere_is_an_error(module, makeSlices, volumes, tmp_path):
+    folder, heldOut, ofSlice = volumes
+    kept = next(stem for stem in ofSlice if stem not in heldOut)
+    unlabelled = makeSlices(tmp_path / "unlabelled", count=2, seed=9)
+    shutil.copy(folder / f"Imgs/{heldOut[0]}.png", unlabelled / "Imgs/leak.png")
+    shutil.copy(folder / f"Imgs/{kept}.png", unlabelled / "Imgs/known.png")
+    (unlabelled / "slices.csv").write_text(f"file,volume\n0,{ofSlice[heldOut[0]]}\n1,z\n", encoding="utf-8")
+    logic = module.InfNetTrainingLogic()
+    report = logic.check(folder, unlabelled, holdOut=True)
+    ((text, isError),) = problemsOf(report, "leak.png")
+    assert isError and f"labelled/{heldOut[0]}.png" in text
+    ((text, isError),) = problemsOf(report, "known.png")
+    assert not isError
+    ((text, isError),) = problemsOf(report, "unlabelled")
+    assert not isError and f"CT {ofSlice[heldOut[0]]} is held out" in text
+    assert logic.check(folder, unlabelled).canTrain
+
+
+def test_extra_slices_are_looked_at_too(module, makeSlices, slices, tmp_path):
+    healthy = makeSlices(tmp_path / "healthy", count=2, seed=4)
+    for path in healthy.glob("GT/*.png"):
+        Image.new("L", (60, 72)).save(path)
+    soft = makeSlices(tmp_path / "soft", count=2, seed=5)
+    (soft / "GT").rename(soft / "Soft")
+    logic = module.InfNetTrainingLogic()
+    report = logic.check(slices, extraFolders=(str(healthy), str(soft)))
+    assert report.canTrain and report.extra == 4 and report.labelled == 4 and report.problems == []
+    (healthy / "GT/1.png").unlink()
+    report = logic.check(slices, extraFolders=(str(healthy), str(soft)), kind="findings")
+    faults = sorted(problem.text[:40] for problem in report.problems if problem.isError)
+    assert len(faults) == 3 and all("does not tell" in text or "probability" in text for text in faults[1:])
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,27 @@ def test_held_out_dice_is_exact(module, makeSlices, tmp_path):
     assert lines[2].startswith(f"Difference: {half / 2:+.3f}") and lines[2].endswith("better in 1, worse in 0")
 
 
+def test_held_out_findings_are_told_apart_and_not_compared(module, tmp_path):
+    from InfNetTrainingLib.Outcome import readOutcome
+
+    labels = np.zeros((10, 10), np.uint8)
+    labels[:4], labels[4:6] = 1, 2
+    found = np.zeros((10, 10), np.uint8)
+    found[2:6] = 255  # consolidation, half of it too much; outside the infection nothing counts
+    found[9] = 255
+    for folder, picture in (("labelled/GT", labels), ("run/held-out/predictions", found)):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(picture).save(tmp_path / folder / "0.png")
+    Image.fromarray(np.where(labels == 2, 1, labels)).save(tmp_path / "labelled/GT/1.png")
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(tmp_path / "run/held-out/predictions/1.png")
+    config = module.TrainingConfig(str(tmp_path / "labelled"), str(tmp_path / "run"), kind="findings", holdOut=True)
+    outcome = readOutcome(tmp_path / "run", config)
+    ggo, consolidation = outcome.dice.values()
+    assert ggo == {"0": pytest.approx(2 * 20 / (20 + 40)), "1": 1.0}
+    assert consolidation == {"0": pytest.approx(2 * 20 / (40 + 20))}, "slice 1 has none"
+    assert len(outcome.lines()) == 2
+
+
 def test_a_model_goes_by_zip_to_the_list_of_the_other_module(module, model, tmp_path):
     from InfNetSegmentationLib.ModelFile import exportModel, installModel
     from InfNetSegmentationLib.Models import modelChoices
@@ -129,3 +150,37 @@ def test_damaged_and_foreign_files_are_refused(module, model, tmp_path):
     with pytest.raises(ValueError, match="does not hold one model"):
         installModel(tmp_path / "foreign.zip")
     assert not modelsFolder().exists()
+
+
+def test_a_zip_file_writes_nothing_elsewhere_and_no_more_than_it_may(module, model, tmp_path, monkeypatch):
+    from InfNetSegmentationLib import ModelFile, Models
+
+    def packed(card, weights, content=b"weights"):
+        with zipfile.ZipFile(tmp_path / "sent.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(card, model.read_bytes())
+            archive.writestr(weights, content)
+        return tmp_path / "sent.zip"
+
+    def files():
+        return {path for path in tmp_path.parent.rglob("*") if path.is_file()}
+
+    for start in ("../../", "/tmp/../../", "..\\..\\", "C:\\"):
+        path = packed(f"{start}sent.json", f"{start}sent.safetensors")
+        before = files()
+        installed = ModelFile.installModel(path)
+        new = files() - before
+        assert installed in new and {file.parent for file in new} == {Models.modelsFolder()}
+        for file in new:
+            file.unlink()
+
+    monkeypatch.setattr(ModelFile, "_LARGEST_BYTES", 1 << 20)
+    bomb = packed("sent.json", "sent.safetensors", bytes(2 << 20))
+    assert bomb.stat().st_size < 1 << 14
+    with pytest.raises(ValueError, match="does not hold one model"):
+        ModelFile.installModel(bomb)
+    lying = bytearray(bomb.read_bytes())  # says that it unpacks to 7 bytes
+    size = (2 << 20).to_bytes(4, "little")
+    assert lying.count(size) == 2
+    bomb.write_bytes(lying.replace(size, (7).to_bytes(4, "little")))
+    with pytest.raises(ValueError, match="not a readable zip"):
+        ModelFile.installModel(bomb)

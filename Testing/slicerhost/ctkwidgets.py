@@ -46,7 +46,9 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         painter = QtGui.QPainter(self)
         header = QtCore.QRect(0, 0, self.width, _HEADER_HEIGHT - 2)
         painter.fillRect(header, self.palette.button())
+        painter.setPen(self.palette.mid().color())
         painter.drawRect(header.adjusted(0, 0, -1, -1))
+        painter.setPen(self.palette.windowText().color())
         arrow = "▸" if self.collapsed else "▾"
         painter.drawText(header.adjusted(6, 0, 0, 0), QtCore.Qt.AlignVCenter, f"{arrow} {self.text}")
 

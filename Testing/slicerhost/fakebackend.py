@@ -45,6 +45,13 @@ def segmented(options):
     """Write the images of a run, and return what its result tells."""
     ct = sitk.ReadImage(options.input)
     labels = sitk.Cast(ct >= 100, sitk.sitkUInt8) + sitk.Cast(ct >= 200, sitk.sitkUInt8)
+    if options.minimum_lesion_ml:
+        from infnet.quantification.lesions import without_small_lesions
+
+        voxelMl = float(np.prod(ct.GetSpacing())) / 1000
+        kept = without_small_lesions(sitk.GetArrayFromImage(labels), options.minimum_lesion_ml, voxelMl)
+        labels = sitk.GetImageFromArray(kept)
+        labels.CopyInformation(ct)
     if options.scenario != "no-label-image":
         sitk.WriteImage(labels, options.output)
     lobes = "existing" if options.lobes else {"auto": "atlas"}.get(options.lobe_source, options.lobe_source)
@@ -58,10 +65,12 @@ def segmented(options):
             "model": "fake",
             "ct": Path(options.input).name,
             "threshold": options.threshold or THRESHOLD,
+            "minimum_lesion_ml": options.minimum_lesion_ml,
             "lungs": Path(options.lungs).name if options.lungs else "threshold and morphology",
             "lobes": lobes,
             "lobes_approximate": lobes in ("atlas", "zones"),
             "models": [options.model, options.labels_model],
+            "precision": options.precision,
             "note": "a | b: c ^ d ~ e \\ „ü“",
         },
         "warnings": ["thick slices"],
@@ -150,6 +159,13 @@ def fail(options):
     sys.exit(4)
 
 
+def lackMemory(options):
+    send("progress", stage="infection", done=0, total=61)
+    message = "cuda:0 has not the memory for one slice; close other programs or use --device cpu."
+    send("error", code="out-of-memory", message=message)
+    sys.exit(6)
+
+
 def crash(options):
     print("RuntimeError: something broke deep inside", file=sys.stderr, flush=True)
     os.abort()
@@ -196,6 +212,7 @@ SCENARIOS = {
     "success": succeed,
     "no-label-image": succeed,
     "error": fail,
+    "out-of-memory": lackMemory,
     "crash": crash,
     "killed": beKilled,
     "missing-package": missPackage,
@@ -212,9 +229,10 @@ def parse(arguments):
     parser.add_argument("input")
     parser.add_argument("-o", "--output", required=True)
     parser.add_argument("--threshold", type=float)
+    parser.add_argument("--minimum-lesion-ml", type=float, default=0.0)
     parser.add_argument("--lobe-source", default="auto")
     parser.add_argument("--study", type=Path)
-    for option in ("--lungs", "--lobes", "--model", "--labels-model", "--device", "--ct", "--series"):
+    for option in ("--lungs", "--lobes", "--model", "--labels-model", "--device", "--precision", "--ct", "--series"):
         parser.add_argument(option)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--progress", choices=["json"])

@@ -57,6 +57,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._observations = []
         self._nodeIDs = []
         self._currentID = None
+        self._attributes = {}
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._list = QtWidgets.QComboBox()
@@ -85,6 +86,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def setCurrentNode(self, node):
         self._setCurrentID(node.GetID() if node and node.GetID() in self._nodeIDs else None)
 
+    def addAttribute(self, nodeType, name):
+        """Nodes of this type are listed only if they have the attribute."""
+        self._attributes[nodeType] = name
+        self._refresh()
+
     def addNode(self):
         nodeType = self.nodeTypes[0]
         name = self.baseName or nodeType.removeprefix("vtkMRML").removesuffix("Node")
@@ -100,6 +106,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def _isListed(self, node):
         if node.GetHideFromEditors() and not self.showHidden:
+            return False
+        attribute = self._attributes.get(node.GetClassName())
+        if attribute and node.GetAttribute(attribute) is None:
             return False
         if self.showChildNodeTypes:
             return any(node.IsA(nodeType) for nodeType in self.nodeTypes)

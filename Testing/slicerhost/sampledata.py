@@ -9,31 +9,34 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-# lung2: 61 slices of 5 mm, the whole chest, with a consolidating lesion in the left lower lobe.
 _REQUIREMENT = "pyradiomics==3.0.1"
-_MEMBER = "pyradiomics-3.0.1/data/lung2_image.nrrd"
-_SHA256 = "aa2b94eec79127ed786798ac8dc3c013010e1692d5787bebfae1a1e9685a4651"
-_NAME = "lung2.nrrd"
+_MEMBER = "pyradiomics-3.0.1/data/{}_image.nrrd"
+# Two patients with lung tumours, slices of 5 mm. lung2 is the whole chest, with a consolidating lesion in the left
+# lower lobe.
+_SHA256 = {
+    "lung1": "379fa48bf34cfa961e6f5ec19c0c38757a30b9aa884212ef28dc29b5061c64ed",
+    "lung2": "aa2b94eec79127ed786798ac8dc3c013010e1692d5787bebfae1a1e9685a4651",
+}
 _REMEDY = "Give a chest CT instead, a NRRD, NIfTI or MetaImage file or a folder of DICOM slices: ./demo CT"
 
 
-def downloadChestCT():
-    """Path of the CT, downloaded into the user's cache folder at the first call.
+def downloadChestCT(name="lung2"):
+    """Path of the CT "lung1" or "lung2", downloaded into the user's cache folder at the first call.
 
     Raises RuntimeError if it cannot be downloaded or is not the file it should be.
     """
     cacheFolder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infnet"
-    path = cacheFolder / _NAME
+    path = cacheFolder / f"{name}.nrrd"
     if path.exists():
         return path
     cacheFolder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cacheFolder) as folder:
         archive = _downloadSourceDistribution(Path(folder))
         with tarfile.open(archive) as tar:
-            content = tar.extractfile(_MEMBER).read()
-        if hashlib.sha256(content).hexdigest() != _SHA256:
+            content = tar.extractfile(_MEMBER.format(name)).read()
+        if hashlib.sha256(content).hexdigest() != _SHA256[name]:
             raise RuntimeError(f"The sample CT in {archive.name} is not the one expected (its SHA-256).\n{_REMEDY}")
-        extracted = Path(folder) / _NAME
+        extracted = Path(folder) / path.name
         extracted.write_bytes(content)
         extracted.replace(path)
     return path

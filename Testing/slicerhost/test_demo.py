@@ -213,7 +213,7 @@ def test_a_sample_that_was_changed_is_refused(tmp_path, monkeypatch):
         content.write_bytes(b"another CT")
         archive = folder / "pyradiomics-3.0.1.tar.gz"
         with tarfile.open(archive, "w:gz") as tar:
-            tar.add(content, sampledata._MEMBER)
+            tar.add(content, sampledata._MEMBER.format("lung2"))
         return archive
 
     monkeypatch.setattr(sampledata, "_downloadSourceDistribution", download)

@@ -132,3 +132,29 @@ class TestParameterNodeWrapper:
             @parameterNodeWrapper
             class Parameters:
                 anything: object
+
+
+def test_a_ct_is_seen_through_a_translucent_segment(host):
+    """Also where the segment was there before the view: what is blended has to be drawn last."""
+    from slicerhost.views import SliceView, renderingProblem
+
+    problem = renderingProblem()
+    if problem:
+        pytest.skip(problem)
+    values = np.zeros((4, 40, 40), np.int16)
+    values[:, :, 20:] = 1000
+    volumeNode = slicer.util.addVolumeFromArray(values)
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segmentationNode.CreateDefaultDisplayNodes()
+    segmentationNode.GetDisplayNode().SetOpacity2DFill(0.3)
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    segmentationNode.GetSegmentation().AddEmptySegment("all", "all", (1.0, 0.0, 0.0))
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        np.ones_like(values, np.uint8), segmentationNode, "all", volumeNode
+    )
+    view = SliceView(size=(120, 120))
+    view.show(volumeNode)
+    image = view.image().astype(int)
+    one, other = image[60, 40], image[60, 80]
+    assert abs(one[1] - other[1]) > 150, "the CT's contrast"
+    assert all(pixel[0] > pixel[1] for pixel in (one, other)), "the segment's red"

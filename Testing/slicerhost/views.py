@@ -110,9 +110,17 @@ class SliceView(_View):
         connection = self.logic.GetImageDataConnection()
         if connection:
             self._imageActor.GetMapper().SetInputConnection(connection)
-            if not self.renderer.HasViewProp(self._imageActor):
-                self.renderer.AddViewProp(self._imageActor)
+            self._drawImageFirst()
         return super().image()
+
+    def _drawImageFirst(self):
+        """What is translucent is blended with what was drawn before it."""
+        props = self.renderer.GetViewProps()
+        if props.GetNumberOfItems() == 0 or props.GetItemAsObject(0) is not self._imageActor:
+            others = [props.GetItemAsObject(i) for i in range(props.GetNumberOfItems())]
+            self.renderer.RemoveAllViewProps()
+            for prop in (self._imageActor, *(prop for prop in others if prop is not self._imageActor)):
+                self.renderer.AddViewProp(prop)
 
 
 class ThreeDView(_View):

@@ -1,0 +1,80 @@
+"""The CTs of a batch, as the list that the backend reads; it lies in the results' folder, so that a batch can go on."""
+
+import csv
+import filecmp
+import re
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+
+from InfNetSegmentationLib.Scene import PROBABILITY_ATTRIBUTE, writeVolume
+
+CASE_LIST = "cases.csv"
+FILE_ATTRIBUTE = "InfNet.BatchCT"  # of a volume node: the path under which a batch knows it
+_SCENE_FOLDER = "scene-cts"
+
+
+def sceneCTs():
+    """The volumes of the scene that can be CTs: neither label images nor colour images, nor probabilities of ours."""
+    return [
+        node
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        # Their classes are derived from that of volumes.
+        if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetAttribute(PROBABILITY_ATTRIBUTE)
+    ]
+
+
+def writeCaseList(cts, folder):
+    """Write the list of cases into the results' folder. Returns its path.
+
+    cts - the path of a folder (the CTs in it, and DICOM series at any depth) or of a list (docs/cohorts.md), or
+        volume nodes, whose voxels are written into the results' folder, in the volumes' own coordinates
+
+    Raises InputError (of infnet) where there is no CT, ValueError where there is none in the scene.
+    """
+    from infnet.inference.cohort import read_cases
+
+    folder = Path(folder)
+    columns = ["ct", "case"]
+    if isinstance(cts, str | Path):
+        cases = read_cases(Path(cts).absolute())
+        columns += [
+            name for name in ("date", "patient", "lungs", "lobes") if any(getattr(case, name) for case in cases)
+        ]
+        rows = [[case.ct, case.name, *(getattr(case, name) for name in columns[2:])] for case in cases]
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        rows = [[path.relative_to(folder), name] for path, name in _writeVolumes(cts, folder)]
+    with (folder / CASE_LIST).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return folder / CASE_LIST
+
+
+def _writeVolumes(volumeNodes, folder):
+    """Yield path and case name of each volume; a file that holds its voxels already stays as it is."""
+    if not volumeNodes:
+        raise ValueError(_("There is no CT in the scene: load one, or choose a folder."))
+    target = folder / _SCENE_FOLDER
+    target.mkdir(parents=True, exist_ok=True)
+    taken = set()
+    for node in volumeNodes:
+        name = _caseName(node.GetName(), taken)
+        path = target / f"{name}.nrrd"
+        newPath = target / f".new-{name}.nrrd"
+        writeVolume(node, newPath)
+        if path.exists() and filecmp.cmp(path, newPath, shallow=False):
+            newPath.unlink()  # of a file with a new date the backend would make the study again
+        else:
+            newPath.replace(path)
+        node.SetAttribute(FILE_ATTRIBUTE, str(path))
+        yield path, name
+
+
+def _caseName(name, taken):
+    """A name for a folder, on any system, that no other case has."""
+    base = re.sub(r'[/\\:*?"<>|]', "_", name).strip(". ") or "CT"
+    candidates = [base, *(f"{base} ({number})" for number in range(2, len(taken) + 3))]
+    chosen = next(candidate for candidate in candidates if candidate.casefold() not in taken)
+    taken.add(chosen.casefold())
+    return chosen

@@ -1,0 +1,57 @@
+"""A case of a batch, from its study on disk into the scene."""
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import slicer
+
+from InfNetSegmentationLib.BatchCases import FILE_ATTRIBUTE
+from InfNetSegmentationLib.ResultImport import importResult
+from InfNetSegmentationLib.Scene import newNodesRemovedOnError
+from InfNetSegmentationLib.SegmentationResult import VOLUME_ROLE
+
+
+def loadCase(case):
+    """Load CT and result of a finished `BatchCase`; what is in the scene already is used. Returns SegmentationResult.
+
+    Raises InfNetError (of infnet) or RuntimeError where a file is gone or damaged.
+    """
+    from infnet.quantification.study import SEGMENTATION
+
+    folder = case.study.folder
+    with newNodesRemovedOnError():
+        volumeNode = _inScene(case.ct) or _load(case)
+        return importResult(asdict(case.study), folder / SEGMENTATION, folder, volumeNode, _segmentationOf(volumeNode))
+
+
+def _inScene(ct):
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        if node.GetAttribute(FILE_ATTRIBUTE) == str(ct):
+            return node
+    return None
+
+
+def _segmentationOf(volumeNode):
+    """The segmentation that holds this CT's result already, or None."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        if node.GetNodeReference(VOLUME_ROLE) is volumeNode:
+            return node
+    return None
+
+
+def _load(case):
+    """The CT as the backend reads it, so that a folder's slices are in the same order as its result's."""
+    if case.ct.is_file():
+        node = slicer.util.loadVolume(str(case.ct), {"name": case.name})
+    else:
+        from infnet.data.volumes import read_ct, write_image
+
+        image, _warnings = read_ct(case.ct)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "ct.nrrd"
+            write_image(image, path)
+            node = slicer.util.loadVolume(str(path), {"name": case.name})
+            slicer.mrmlScene.RemoveNode(node.GetStorageNode())  # the file is gone: the scene saves the voxels itself
+    node.SetAttribute(FILE_ATTRIBUTE, str(case.ct))
+    return node

@@ -1,0 +1,90 @@
+from html import escape
+
+import slicer
+from slicer.i18n import tr as _
+
+from InfNetSegmentationLib.ChangeTable import changeAsText, changeSummary, fillChangeTableWidget
+from InfNetSegmentationLib.Chart import showChart
+from InfNetSegmentationLib.Comparison import whyIncomparable
+from InfNetSegmentationLib.SegmentationResult import RESULT_ATTRIBUTE, storedResult
+from InfNetSegmentationLib.StudyChange import CHART_ROLE, MAP_ROLE, isOutdated, storedChange
+from InfNetSegmentationLib.Views import showVolume
+
+
+class ChangePanel:
+    """The part of the panel that compares a result with that of an earlier study.
+
+    compare(earlier, later) - starts the run of the backend
+    onMapShown() - called when the findings were hidden, or shown again
+    """
+
+    def __init__(self, ui, compare, onMapShown):
+        self._ui = ui
+        self._onMapShown = onMapShown
+        self._later = self._earlier = None
+        self._running = False
+        self._compareToolTip = ui.compareButton.toolTip
+        ui.earlierSelector.addAttribute("vtkMRMLSegmentationNode", RESULT_ATTRIBUTE)
+        ui.compareButton.connect("clicked(bool)", lambda checked=False: compare(self._earlier, self._later))
+        ui.showChangeMapBox.connect("clicked(bool)", self._onShowMap)
+        ui.showChangeChartButton.connect("clicked(bool)", lambda checked=False: showChart(self._node(CHART_ROLE)))
+        ui.copyChangeButton.connect("clicked(bool)", self._onCopy)
+
+    def show(self, result, earlierSegmentation):
+        """Take up a result and the segmentation of an earlier one; show what is known of their change."""
+        self._later = result
+        self._earlier = storedResult(earlierSegmentation)
+        ui = self._ui
+        ui.changeSection.visible = result is not None
+        if result is None:
+            return
+        missing = self._whatIsMissing()
+        ui.compareButton.enabled = missing is None
+        ui.compareButton.toolTip = missing or self._compareToolTip
+        change = storedChange(result.segmentationNode)
+        for widget in (ui.changeSummaryLabel, ui.changeTable, ui.changeToolsWidget):
+            widget.visible = change is not None
+        warnings = [] if change is None else list(change.warnings)
+        if change is not None:
+            if isOutdated(result.segmentationNode, change):
+                warnings.insert(0, _("A result has changed since they were compared: press “Compare” again."))
+            ui.changeSummaryLabel.text = "<b>{} → {}</b><br>{}".format(
+                *map(escape, change.titles), changeSummary(change)
+            )
+            fillChangeTableWidget(ui.changeTable, change)
+            mapNode = self._node(MAP_ROLE)
+            ui.showChangeMapBox.enabled = mapNode is not None
+            ui.showChangeMapBox.checked = mapNode is not None and bool(mapNode.GetDisplayNode().GetVisibility())
+            ui.showChangeChartButton.enabled = self._node(CHART_ROLE) is not None
+        ui.changeWarningsLabel.text = "\n".join(warnings)
+        ui.changeWarningsLabel.visible = bool(warnings)
+
+    def showRunning(self, running):
+        self._running = running
+        self._ui.earlierSelector.enabled = self._ui.changeToolsWidget.enabled = not running
+        if self._later is not None:
+            self._ui.compareButton.enabled = self._whatIsMissing() is None
+
+    def _whatIsMissing(self):
+        if self._running:
+            return _("Wait until the run has ended")
+        if self._earlier is None:
+            return _("Choose the result of an earlier study first")
+        return whyIncomparable(self._earlier, self._later)
+
+    def _node(self, role):
+        return self._later.segmentationNode.GetNodeReference(role)
+
+    def _onShowMap(self, shown):
+        """The map lies in the older CT's anatomy, so that CT is shown with it, and the later findings are not."""
+        mapNode = self._node(MAP_ROLE)
+        mapNode.GetDisplayNode().SetVisibility(shown)
+        self._later.segmentationNode.GetDisplayNode().SetVisibility(not shown)
+        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+        showVolume(mapNode.GetNodeReference(role) if shown else self._later.volumeNode)
+        self._onMapShown()
+
+    def _onCopy(self, checked=False):
+        import qt
+
+        qt.QApplication.clipboard().setText(changeAsText(storedChange(self._later.segmentationNode)))

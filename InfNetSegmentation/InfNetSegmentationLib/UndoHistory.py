@@ -1,0 +1,78 @@
+import json
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+
+from InfNetSegmentationLib.Images import labelsOf
+from InfNetSegmentationLib.Scene import FINDING_IDS, labelmapFromArray, replaceFindings, setProvenance
+from InfNetSegmentationLib.SegmentationResult import storeResult
+
+_STATES_KEPT = 20
+_VALUES = ("table", "severity", "provenance", "warnings", "seconds")
+
+
+@dataclass
+class _State:
+    """labels - of the findings, packed; values - JSON; regions, probability - only of a state before a run"""
+
+    labels: bytes
+    shape: tuple
+    values: str
+    isBeforeRun: bool
+    regions: object = None
+    probability: object = None
+
+
+class UndoHistory:
+    """What results were before they were labelled anew, or before a run replaced all of them but the CT.
+
+    Of each segmentation the last few states are kept, and what was before the last run.
+    """
+
+    def __init__(self):
+        self._states = {}  # segmentation: [`_State`, …], the latest last
+
+    def keep(self, result, beforeRun=False):
+        """Remember a result as it is now."""
+        labels = labelsOf(result.segmentationNode, FINDING_IDS, result.volumeNode)
+        values = json.dumps({key: getattr(result, key) for key in _VALUES})
+        state = _State(zlib.compress(labels.tobytes(), 1), labels.shape, values, beforeRun)
+        states = self._states.setdefault(result.segmentationNode, [])
+        if beforeRun:
+            # A probability is large: there is one at most. A run puts another in its place, and changes it not.
+            states[:] = states[1 + max((i for i, s in enumerate(states) if s.isBeforeRun), default=-1) :]
+            if result.probabilityNode:
+                state.probability = result.probabilityNode.GetImageData()
+            if result.regionsNode:
+                state.regions = slicer.vtkSegmentation()
+                state.regions.DeepCopy(result.regionsNode.GetSegmentation())
+        states.append(state)
+        del states[:-_STATES_KEPT]
+
+    def canUndo(self, segmentationNode):
+        return bool(self._states.get(segmentationNode))
+
+    def isBeforeRun(self, segmentationNode):
+        """Whether `undo` would take a run back."""
+        return self.canUndo(segmentationNode) and self._states[segmentationNode][-1].isBeforeRun
+
+    def undo(self, result):
+        """Go back to the last state that was kept. Returns that result."""
+        state = self._states[result.segmentationNode].pop()
+        labels = np.frombuffer(zlib.decompress(state.labels), np.uint8).reshape(state.shape)
+        replaceFindings(result.segmentationNode, labelmapFromArray(labels, result.volumeNode), result.volumeNode)
+        if state.regions and result.regionsNode:
+            result.regionsNode.GetSegmentation().DeepCopy(state.regions)
+        if state.probability and result.probabilityNode:
+            result.probabilityNode.SetAndObserveImageData(state.probability)
+        values = json.loads(state.values)
+        setProvenance(result.segmentationNode, values["provenance"])
+        return storeResult(result.segmentationNode, result.volumeNode, values)
+
+    def forget(self, segmentationNode):
+        """A run for another CT has begun anew."""
+        self._states.pop(segmentationNode, None)
+        for gone in [node for node in self._states if node.GetScene() is None]:
+            del self._states[gone]

@@ -1,0 +1,102 @@
+"""A pseudo-labelled slice in the scene, in the CT that it was cut from."""
+
+import numpy as np
+import pytest
+
+_DIRECTIONS = {
+    "axial": np.eye(3),
+    "feet first": np.diag([1, -1, -1]),
+    "sagittal": np.array([[0, 0, -1], [-1, 0, 0], [0, 1, 0]]),
+    "oblique": np.array([[1, 0, 0], [0, 0.96, -0.28], [0, 0.28, 0.96]]),
+}
+
+
+@pytest.fixture
+def prepared(module, tmp_path):
+    """``prepared(direction)``: a CT in the scene, and a slice of it as ``infnet prepare`` cuts it."""
+    import slicer
+    from infnet.data.orientation import AxialView
+    from infnet.data.prepared import cut, write_listing
+    from infnet.inference.slices import SliceLook
+    from InfNetSegmentationLib.Images import imageOf, imageOnGrid
+
+    def make(direction):
+        random = np.random.default_rng(1)
+        volumeNode = slicer.util.addVolumeFromArray(random.integers(-900, 200, (9, 10, 11)).astype(np.int16), name="CT")
+        volumeNode.SetSpacing(0.7, 0.8, 2.5)
+        volumeNode.SetOrigin(-30, 40, 50)
+        volumeNode.SetIJKToRASDirections(*_DIRECTIONS[direction].ravel())
+        lungs = imageOnGrid(np.ones((9, 10, 11), np.uint8), volumeNode)
+        ct = imageOf(volumeNode)
+        envelope = np.zeros_like(AxialView(lungs).array())
+        envelope[3:6, 2:7, 1:6] = 1
+        (tmp_path / "unlabelled").mkdir()
+        slices = list(cut(ct, envelope, SliceLook(), "CT"))
+        write_listing(tmp_path / "unlabelled", [place for place, _picture in slices])
+        return volumeNode, slices[1]
+
+    return make
+
+
+@pytest.mark.parametrize("direction", _DIRECTIONS)
+def test_a_mask_goes_into_its_ct_and_back(prepared, tmp_path, direction):
+    import slicer
+    from InfNetTrainingLib.SliceReview import SliceReview
+
+    volumeNode, (place, picture) = prepared(direction)
+    mask = np.zeros(picture.shape, bool)
+    mask[1, :2] = mask[3, 1] = True
+    review = SliceReview(place.file, picture, mask, tmp_path / "unlabelled")
+    assert review.volumeNode is volumeNode
+    assert np.array_equal(review.mask(), mask)
+    segment = slicer.util.arrayFromSegmentBinaryLabelmap(review.segmentationNode, "Infection", volumeNode)
+    assert segment.sum() == mask.sum()
+    # What the picture shows where the mask is, the CT shows where the segment is.
+    hu = np.sort(slicer.util.arrayFromVolume(volumeNode)[segment > 0])
+    low, high = place.window_low, place.window_high
+    shown = ((hu.clip(low, high) - low) / (high - low) * 255).round()
+    assert np.abs(shown - np.sort(picture[mask])).max() <= 1
+    # A voxel that is added in Segment Editor is in the mask.
+    segment[segment > 0] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(segment, review.segmentationNode, "Infection", volumeNode)
+    assert not review.mask().any()
+
+
+def test_the_views_go_to_the_slice(prepared, tmp_path):
+    import slicer
+    from infnet.data.orientation import AxialView
+    from InfNetSegmentationLib.Images import imageOf
+    from InfNetTrainingLib.SliceReview import SliceReview
+
+    volumeNode, (place, picture) = prepared("axial")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", "Red")
+    node.SetLayoutName("Red")
+    node.SetOrientation("Axial")
+    SliceReview(place.file, picture, np.ones(picture.shape, bool), tmp_path / "unlabelled").show()
+    size = AxialView(imageOf(volumeNode)).image.TransformIndexToPhysicalPoint((0, 0, place.slice))
+    assert node.GetSliceOffset() == pytest.approx(size[2], abs=0.01)
+
+
+def test_a_slice_whose_ct_is_not_there_is_shown_alone(prepared, tmp_path):
+    import slicer
+    from InfNetTrainingLib.SliceReview import SliceReview
+
+    volumeNode, (place, picture) = prepared("axial")
+    volumeNode.SetName("another")
+    mask = picture > 100
+    review = SliceReview(place.file, picture, mask, tmp_path / "unlabelled")
+    assert review.volumeNode is not volumeNode and np.array_equal(review.mask(), mask)
+    # Its columns run to the patient's back, its rows to the left: as an axial CT it stands upright.
+    toRAS = slicer.util.arrayFromVTKMatrix(_matrixOf(review.volumeNode))
+    assert np.array_equal(toRAS[:3, 0], [0, -1, 0]) and np.array_equal(toRAS[:3, 1], [-1, 0, 0])
+    again = SliceReview("other", picture[:5], mask[:5], None)
+    assert again.volumeNode is review.volumeNode and again.segmentationNode is review.segmentationNode
+    assert np.array_equal(again.mask(), mask[:5])
+
+
+def _matrixOf(volumeNode):
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    return matrix
