@@ -17,6 +17,7 @@ class BandPredictor:
     batch_size: int = 4
     threshold: float = 0.5
     window: tuple[float, float] = LOOK.window
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self):
         self.seen = []

@@ -7,6 +7,7 @@ from infnet.devices import choose_device
 from infnet.errors import DeviceError, InvalidModelError, OutOfMemoryError
 from infnet.evaluation.calibration import calibrated
 from infnet.inference.predictor import SlicePrediction, SlicePredictor
+from infnet.inference.runtimes.pytorch import TorchRuntime
 from infnet.networks import InfNetMaps
 from infnet.weights.cards import ModelCard
 from infnet.weights.store import Model
@@ -123,6 +124,32 @@ def test_short_memory_halves_the_batch_and_loses_no_slice(error):
     assert [round(float(p.infection.mean()), 1) for p in predictions] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     with pytest.raises(OutOfMemoryError, match="one slice"):
         list(predictor(Echo(memory=0, error=error))(slices))
+
+
+def test_a_device_too_small_for_one_slice_hands_over_to_the_cpu_and_says_so(monkeypatch):
+    """A boundary that cannot be had here: the device is the CPU, called cuda, and ends at the third slice."""
+    left = [8]  # two slices, four mirror images each
+
+    class Small(Echo):
+        def forward(self, x):
+            left[0] -= 1
+            if left[0] < 0:
+                raise torch.OutOfMemoryError
+            return super().forward(x)
+
+    def move_to_cpu(self):
+        left[0] = 99
+        move(self)
+
+    move = TorchRuntime.move_to_cpu
+    monkeypatch.setattr(TorchRuntime, "move_to_cpu", move_to_cpu)
+    asked = predictor(Small(), batch_size=1)
+    asked._device = torch.device("cuda")
+    predictions = list(asked([np.full((50, 50), 0.1 * i, np.float32) for i in range(1, 10)]))
+    assert [round(float(p.infection.mean()), 1) for p in predictions] == [round(0.1 * i, 1) for i in range(1, 10)]
+    assert asked.provenance["device"] == "cpu" and asked.provenance["precision"] == "float32"
+    (warning,) = asked.warnings
+    assert "cuda had not the memory" in warning
 
 
 def test_other_errors_are_not_taken_for_short_memory():
