@@ -1,5 +1,4 @@
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -10,7 +9,10 @@ import time
 from collections import deque
 from pathlib import Path
 
+from InfNetSegmentationLib.BackendLines import NewLines, parseEvent
+
 POLL_INTERVAL_SECONDS = 0.1
+_FOLDER_PREFIX = "infnet-private-"  # that nobody else would give a folder, since old ones are removed
 _STDERR_LINES_TOLD = 15
 _ABANDONED_AFTER_SECONDS = 24 * 3600
 
@@ -54,7 +56,7 @@ class BackendProcess:
         self._onResult = onResult
         self._onError = onError
         removeAbandonedFolders()
-        self.folder = Path(tempfile.mkdtemp(prefix="infnet-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
         self._process = None
         self._timer = None
         self._polling = False
@@ -208,47 +210,12 @@ def crashCause(exitStatus, lines):
     return "The backend ended without a result."
 
 
-_EVENT_FIELDS = {
-    "progress": {"stage": str, "done": int, "total": int},
-    "message": {"text": str},
-    "result": {},
-    "error": {"code": str, "message": str},
-}
-
-
-def parseEvent(line):
-    """The event (infnet/reporting.py) that a line of the backend's output tells, or None where it is none."""
-    try:
-        event = json.loads(line)
-        fields = _EVENT_FIELDS[event["event"]]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return event if all(isinstance(event.get(name), kind) for name, kind in fields.items()) else None
-
-
 def removeAbandonedFolders():
     """Remove the folders, with a patient's images in them, of runs whose Slicer was killed a day ago or more."""
-    for folder in Path(tempfile.gettempdir()).glob("infnet-*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
         with contextlib.suppress(OSError):  # another user's, or gone meanwhile
             if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
                 shutil.rmtree(folder)
-
-
-class NewLines:
-    """The complete lines that were added to a growing file since the last look."""
-
-    def __init__(self, path):
-        self._file = path.open("rb")
-        self._rest = b""
-
-    def read(self, last):
-        *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
-        if last and self._rest:
-            lines.append(self._rest)
-        return [line.decode(errors="replace").rstrip() for line in lines]
-
-    def close(self):
-        self._file.close()
 
 
 def backendEnvironment():

@@ -93,7 +93,7 @@ class BatchPanel:
         """Why a batch cannot start (a sentence for the button's tooltip), or None."""
         node = self._parameterNode
         if node is None or self._anyRun:
-            return _("Wait until the present run is over")
+            return _("Wait until the run has ended")
         if node.batchSource == "folder" and not (node.batchInputFolder and Path(node.batchInputFolder).is_dir()):
             return _("Choose the folder of the CTs first")
         return None if self._chosenFolder() else _("Choose the folder for the results first")

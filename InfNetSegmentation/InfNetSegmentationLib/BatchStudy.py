@@ -9,12 +9,13 @@ import slicer
 from InfNetSegmentationLib.BatchCases import FILE_ATTRIBUTE
 from InfNetSegmentationLib.ResultImport import importResult
 from InfNetSegmentationLib.Scene import newNodesRemovedOnError
-from InfNetSegmentationLib.SegmentationResult import VOLUME_ROLE
+from InfNetSegmentationLib.SegmentationResult import VOLUME_ROLE, storedResult
 
 
 def loadCase(case):
-    """Load CT and result of a finished `BatchCase`; what is in the scene already is used. Returns SegmentationResult.
+    """Load CT and result of a finished `BatchCase`. Returns the SegmentationResult.
 
+    What is in the scene already is used: the CT, and the result of this very run, with what was corrected since.
     Raises InfNetError (of infnet) or RuntimeError where a file is gone or damaged.
     """
     from infnet.quantification.study import SEGMENTATION
@@ -22,7 +23,12 @@ def loadCase(case):
     folder = case.study.folder
     with newNodesRemovedOnError():
         volumeNode = _inScene(case.ct) or _load(case)
-        return importResult(asdict(case.study), folder / SEGMENTATION, folder, volumeNode, _segmentationOf(volumeNode))
+        segmentationNode = _segmentationOf(volumeNode)
+        present = storedResult(segmentationNode)
+        # No two runs take the same milliseconds; what is labelled or measured anew keeps those of its run.
+        if present is not None and present.seconds == case.study.seconds:
+            return present
+        return importResult(asdict(case.study), folder / SEGMENTATION, folder, volumeNode, segmentationNode)
 
 
 def _inScene(ct):

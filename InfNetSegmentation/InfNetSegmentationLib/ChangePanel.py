@@ -20,18 +20,21 @@ class ChangePanel:
 
     def __init__(self, ui, compare, onMapShown):
         self._ui = ui
+        self._compare = compare
         self._onMapShown = onMapShown
         self._later = self._earlier = None
         self._running = False
         self._compareToolTip = ui.compareButton.toolTip
         ui.earlierSelector.addAttribute("vtkMRMLSegmentationNode", RESULT_ATTRIBUTE)
-        ui.compareButton.connect("clicked(bool)", lambda checked=False: compare(self._earlier, self._later))
+        ui.compareButton.connect("clicked(bool)", self._onCompare)
         ui.showChangeMapBox.connect("clicked(bool)", self._onShowMap)
         ui.showChangeChartButton.connect("clicked(bool)", lambda checked=False: showChart(self._node(CHART_ROLE)))
         ui.copyChangeButton.connect("clicked(bool)", self._onCopy)
 
     def show(self, result, earlierSegmentation):
         """Take up a result and the segmentation of an earlier one; show what is known of their change."""
+        if self._later is not None and (result is None or result.segmentationNode is not self._later.segmentationNode):
+            self._hideMap()
         self._later = result
         self._earlier = storedResult(earlierSegmentation)
         ui = self._ui
@@ -52,9 +55,8 @@ class ChangePanel:
                 *map(escape, change.titles), changeSummary(change)
             )
             fillChangeTableWidget(ui.changeTable, change)
-            mapNode = self._node(MAP_ROLE)
-            ui.showChangeMapBox.enabled = mapNode is not None
-            ui.showChangeMapBox.checked = mapNode is not None and bool(mapNode.GetDisplayNode().GetVisibility())
+            ui.showChangeMapBox.enabled = self._mappedVolume() is not None
+            ui.showChangeMapBox.checked = self._isMapShown()
             ui.showChangeChartButton.enabled = self._node(CHART_ROLE) is not None
         ui.changeWarningsLabel.text = "\n".join(warnings)
         ui.changeWarningsLabel.visible = bool(warnings)
@@ -75,14 +77,37 @@ class ChangePanel:
     def _node(self, role):
         return self._later.segmentationNode.GetNodeReference(role)
 
-    def _onShowMap(self, shown):
-        """The map lies in the older CT's anatomy, so that CT is shown with it, and the later findings are not."""
+    def _mappedVolume(self):
+        """The CT that the map lies on, or None where it or the map was deleted."""
         mapNode = self._node(MAP_ROLE)
-        mapNode.GetDisplayNode().SetVisibility(shown)
-        self._later.segmentationNode.GetDisplayNode().SetVisibility(not shown)
         role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-        showVolume(mapNode.GetNodeReference(role) if shown else self._later.volumeNode)
+        return mapNode.GetNodeReference(role) if mapNode else None
+
+    def _isMapShown(self):
+        return self._mappedVolume() is not None and bool(self._node(MAP_ROLE).GetDisplayNode().GetVisibility())
+
+    def _hideMap(self):
+        """Leave the map, which would lie over another CT, for the findings; these may have just been deleted."""
+        if not self._isMapShown():
+            return
+        if self._later.segmentationNode.GetDisplayNode() and self._later.volumeNode.GetScene():
+            self._showMap(False)
+        else:
+            self._node(MAP_ROLE).GetDisplayNode().SetVisibility(False)
+
+    def _showMap(self, shown):
+        """The map lies in the older CT's anatomy, so that CT is shown with it, and the later findings are not."""
+        self._node(MAP_ROLE).GetDisplayNode().SetVisibility(shown)
+        self._later.segmentationNode.GetDisplayNode().SetVisibility(not shown)
+        showVolume(self._mappedVolume() if shown else self._later.volumeNode)
+
+    def _onShowMap(self, shown):
+        self._showMap(shown)
         self._onMapShown()
+
+    def _onCompare(self, checked=False):
+        self._hideMap()
+        self._compare(self._earlier, self._later)
 
     def _onCopy(self, checked=False):
         import qt

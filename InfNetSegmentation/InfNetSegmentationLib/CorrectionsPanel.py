@@ -21,8 +21,7 @@ class CorrectionsPanel(VTKObservationMixin):
 
     def show(self, result, measured=False):
         """Take up a result, or nothing for None; ``measured``: its numbers are those of its segments as they are."""
-        shown = self._result
-        if measured or result is None or shown is None or result.segmentationNode is not shown.segmentationNode:
+        if measured or result != self._result:
             self._ui.editedLabel.visible = False
         self._result = result
         self.removeObservers()

@@ -1,9 +1,20 @@
 import importlib.metadata
+from pathlib import Path
 
 from slicer.i18n import tr as _
 
 TORCH_PACKAGES = ("torch", "torchvision")
 TORCH_REQUIREMENT = ">=2.7"
+
+
+def missingPackages(requirementsPath):
+    """Names of the packages that the first run will offer to install. Reads packages' metadata alone."""
+    from packaging.requirements import Requirement
+
+    lines = Path(requirementsPath).read_text(encoding="utf-8").splitlines()
+    requirements = filter(None, (line.partition("#")[0].strip() for line in lines))
+    names = [Requirement(requirement).name for requirement in requirements]
+    return [name for name in (*TORCH_PACKAGES, *names) if _installedVersion(name) is None]
 
 
 def ensureInstalled(requirementsPath, requester):

@@ -71,15 +71,14 @@ class Parameters:
     batchInputFolder: str = ""
     batchOutputFolder: str = ""
 
-
-def settingsOf(parameterNode):
-    """The parameters that say how, as `Settings`. Slicer's wrapper keeps no methods of the class."""
-    return Settings(
-        lobeSource=parameterNode.lobeSource,
-        model=parameterNode.infectionModel or None,
-        findingsModel=parameterNode.findingsModel or None,
-        threshold=parameterNode.threshold,
-        minimumLesionMl=parameterNode.minimumLesionMl,
-        device=parameterNode.device,
-        precision=parameterNode.precision,
-    )
+    def settings(self):
+        """The parameters that say how, as `Settings`."""
+        return Settings(
+            lobeSource=self.lobeSource,
+            model=self.infectionModel or None,
+            findingsModel=self.findingsModel or None,
+            threshold=self.threshold,
+            minimumLesionMl=self.minimumLesionMl,
+            device=self.device,
+            precision=self.precision,
+        )

@@ -4,10 +4,9 @@ from slicer.i18n import tr as _
 from InfNetSegmentationLib.BatchCases import sceneCTs
 from InfNetSegmentationLib.BatchPanel import BatchPanel
 from InfNetSegmentationLib.ChangePanel import ChangePanel
-from InfNetSegmentationLib.Dependencies import ensureInstalled, ensurePackages
+from InfNetSegmentationLib.Dependencies import ensureInstalled, ensurePackages, missingPackages
 from InfNetSegmentationLib.Logic import InfNetSegmentationLogic
 from InfNetSegmentationLib.ModelPanel import ModelPanel
-from InfNetSegmentationLib.Parameters import settingsOf
 from InfNetSegmentationLib.RegionOfInterest import fitToVolume
 from InfNetSegmentationLib.Remedies import remedy
 from InfNetSegmentationLib.ResultsPanel import ResultsPanel
@@ -36,13 +35,22 @@ class InfNetSegmentationWidget(RunWidget):
         self._showError("")
 
     def cleanup(self):
+        super().cleanup()  # which ends a run, and with that shows its CT's result again
         self._resultsPanel.close()
-        super().cleanup()
 
     def enter(self):
         super().enter()
+        self._showWhatWillBeInstalled()
         self._selectFirstVolume()
         self._onParametersModified()
+
+    def _showWhatWillBeInstalled(self):
+        missing = missingPackages(self.resourcePath("InfNetSegmentationRequirements.txt"))
+        self.ui.firstUseLabel.visible = bool(missing)
+        self.ui.firstUseLabel.text = _(
+            "The first run offers to install what Slicer lacks: {packages}. PyTorch takes up to 5 GB of disk, the rest "
+            "about 100 MB."
+        ).format(packages=", ".join(missing))
 
     def stopText(self):
         return _("Cancel")
@@ -51,13 +59,12 @@ class InfNetSegmentationWidget(RunWidget):
         return _("Load and select a chest CT first") if self._parameterNode.inputVolume is None else None
 
     def start(self):
-        ensureInstalled(self.resourcePath("InfNetSegmentationRequirements.txt"), "Inf-Net Segmentation")
-        self._showError("")
+        self._ensureInstalled()
         self.logic.process(
             self._parameterNode.inputVolume,
             self._parameterNode.outputSegmentation,
             self._parameterNode.regionsSegmentation,
-            settingsOf(self._parameterNode),
+            self._parameterNode.settings(),
             self._parameterNode.regionOfInterest,
             waitForCompletion=False,
             completedCallback=self._onCompleted,
@@ -65,12 +72,23 @@ class InfNetSegmentationWidget(RunWidget):
         )
         self._showResult(None)
 
+    def _startRun(self, start):
+        self._showError("")
+        super()._startRun(start)
+
+    def _ensureInstalled(self):
+        ensureInstalled(self.resourcePath("InfNetSegmentationRequirements.txt"), "Inf-Net Segmentation")
+        self._showWhatWillBeInstalled()
+
+    def _ensureReportPackages(self):
+        ensurePackages(self.resourcePath("InfNetReportRequirements.txt"), "Inf-Net Segmentation")
+
     def _callbacks(self):
         return {"progressCallback": self._onProgress, "logCallback": self._onLog}
 
     def _saveReport(self, result, path):
         def start():
-            ensurePackages(self.resourcePath("InfNetReportRequirements.txt"), "Inf-Net Segmentation")
+            self._ensureReportPackages()
             self._startTask(self.logic.saveReport, _("The report is in {}"), result, path)
 
         self._startRun(start)
@@ -80,12 +98,11 @@ class InfNetSegmentationWidget(RunWidget):
 
     def _startBatch(self, cts, folder, onCases, onEnded):
         def start():
-            ensureInstalled(self.resourcePath("InfNetSegmentationRequirements.txt"), "Inf-Net Segmentation")
-            self._showError("")
+            self._ensureInstalled()
             self.logic.processBatch(
                 cts,
                 folder,
-                settingsOf(self._parameterNode),
+                self._parameterNode.settings(),
                 waitForCompletion=False,
                 progressCallback=onProgress,
                 logCallback=self._onLog,
@@ -99,51 +116,53 @@ class InfNetSegmentationWidget(RunWidget):
                 self._onProgress(stage, done, total)
 
         def complete(cases, error):
-            self._showRunning(False)
             onEnded()
-            if error:
-                self._onError(error)
+            self._onEnded(error)
 
         self._startRun(start)
 
     def _showCase(self, result):
+        self._choose(result)
+        self._showResultOfInput()
+
+    def _choose(self, result):
+        """Make a result's CT and segmentation the chosen ones, and show the CT in the views."""
         self._parameterNode.inputVolume = result.volumeNode
         self._parameterNode.outputSegmentation = result.segmentationNode
+        useLungWindow(result.volumeNode)
         showVolume(result.volumeNode)
-        self._showResultOfInput()
 
     def _compare(self, earlier, later):
         def start():
-            ensurePackages(self.resourcePath("InfNetReportRequirements.txt"), "Inf-Net Segmentation")
-            self._showError("")
+            self._ensureReportPackages()
             self.logic.compare(earlier, later, waitForCompletion=False, completedCallback=complete, **self._callbacks())
 
         def complete(change, error):
-            self._showRunning(False)
-            if error:
-                self._onError(error)
+            self._onEnded(error)
 
         self._startRun(start)
 
     def _importCheckpoint(self, path):
         def start():
-            ensureInstalled(self.resourcePath("InfNetSegmentationRequirements.txt"), "Inf-Net Segmentation")
-            self._startTask(self.logic.importCheckpoint, _("The model is in {}"), path)
+            self._ensureInstalled()
+            choose = self._modelPanel.chooseModel
+            self._startTask(self.logic.importCheckpoint, _("The model is in {}"), path, onWritten=choose)
 
         self._startRun(start)
 
-    def _startTask(self, task, success, *arguments):
-        """Start a run of the logic that writes files; the message ``success`` tells where they are."""
-        self._showError("")
+    def _startTask(self, task, success, *arguments, onWritten=None):
+        """Start a run of the logic that writes files; the message ``success`` tells where they are.
+
+        onWritten(path) - called at its end, unless it failed
+        """
 
         def complete(payload, error):
-            self._showRunning(False)
+            self._onEnded(error)
             if error:
-                self._onError(error)
                 return
             self._onLog(success.format(payload["output"]))
-            if task == self.logic.importCheckpoint:
-                self._modelPanel.chooseModel(payload["output"])
+            if onWritten:
+                onWritten(payload["output"])
             slicer.util.showStatusMessage(success.format(payload["output"]), 5000)
 
         task(*arguments, waitForCompletion=False, completedCallback=complete, **self._callbacks())
@@ -174,9 +193,11 @@ class InfNetSegmentationWidget(RunWidget):
 
     def _onCompleted(self, result, error):
         if result and self._parameterNode:
-            self._parameterNode.outputSegmentation = result.segmentationNode
-            useLungWindow(result.volumeNode)
-            showVolume(result.volumeNode)
+            self._choose(result)
+        self._onEnded(error)
+
+    def _onEnded(self, error):
+        """A run has ended, of whatever kind."""
         self._showRunning(False)
         if error:
             self._onError(error)

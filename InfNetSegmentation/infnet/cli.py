@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infnet import __version__, commands
-from infnet.errors import CancelledError, InfNetError, OutOfMemoryError
+from infnet.errors import CancelledError, InfNetError, OutOfMemoryError, is_out_of_memory
 from infnet.reporting import BarReporter, JsonReporter, Reporter
 
 
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(reporter, error)
     except KeyboardInterrupt:
         return _failed(reporter, CancelledError("Interrupted."))
-    except (MemoryError, RuntimeError) as error:  # ITK and PyTorch have no class of their own for it
-        if isinstance(error, RuntimeError) and not any(words in str(error) for words in ("alloc", "out of memory")):
+    except Exception as error:
+        if not is_out_of_memory(error):
             raise
         return _failed(reporter, OutOfMemoryError("The memory is used up; close other programs, or crop the CT."))
     return 0

@@ -6,6 +6,15 @@ message names the file or value at fault and the remedy.
 
 from typing import ClassVar
 
+_OUT_OF_MEMORY = (  # in lower case; the first is torch's class, without torch
+    "outofmemoryerror",
+    "out of memory",
+    "not enough memory",
+    "allocate memory",
+    "bad_alloc",
+    "alloc_failed",
+)
+
 
 class InfNetError(Exception):
     """Base of every error that is told to the user in one line."""
@@ -117,6 +126,14 @@ class OutOfMemoryError(InfNetError):
 
     code = "out-of-memory"
     exit_status = 6
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory is short: but for CUDA, ITK and PyTorch have no class of their own for it."""
+    told = f"{type(error).__name__}: {error}".lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in told for words in _OUT_OF_MEMORY)
+    )
 
 
 class OutputError(InfNetError):

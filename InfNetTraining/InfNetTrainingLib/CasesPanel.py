@@ -62,6 +62,8 @@ class CasesPanel:
     def _make(self, prepare, parameterName, folder):
         def onCompleted(result, error):
             self._onStateChanged()
+            if error and error.code == "cancelled":  # the panel was closed
+                return
             if error:
                 slicer.util.errorDisplay(_("The slices could not be made.\n\n{}").format(error))
                 return

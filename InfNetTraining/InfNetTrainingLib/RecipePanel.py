@@ -43,7 +43,6 @@ class RecipePanel:
             ],
         )
         self._boxes["encoder"].setChoices([(name, name) for name in ENCODERS])
-        self.refresh()
 
     def refresh(self):
         """Look for models and devices again."""

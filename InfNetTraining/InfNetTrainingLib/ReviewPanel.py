@@ -12,7 +12,8 @@ class ReviewPanel:
 
     def __init__(self, ui):
         self._ui = ui
-        self._labels = None  # of the run that is shown
+        self._folder = None  # of the run that is shown
+        self._labels = None
         self._rows = []
         self._config = None
         self._review = None  # the slice in the views
@@ -22,6 +23,7 @@ class ReviewPanel:
         ui.reviewTable.wordWrap = False
         ui.reviewTable.verticalHeader().hide()
         ui.roundSelector.connect("currentIndexChanged(int)", lambda index: self._showRound())
+        ui.roundSelector.connect("activated(int)", lambda index: self._onSelected())
         ui.reviewTable.connect("itemSelectionChanged()", self._onSelected)
         ui.openMontageButton.connect("clicked(bool)", self._onOpenMontage)
         ui.rejectButton.connect("clicked(bool)", self._onReject)
@@ -31,7 +33,10 @@ class ReviewPanel:
 
     def show(self, folder, status):
         """Take up a run and its state: its newest round, unless another one has been chosen."""
-        self._config = status.config
+        if folder != self._folder:
+            self._keepEdited()
+            self._review = None
+        self._folder, self._config = folder, status.config
         self._labels = PseudoLabels(folder)
         rounds = self._labels.rounds() if status.config else []
         self._ui.reviewSection.visible = bool(rounds)
@@ -81,10 +86,24 @@ class ReviewPanel:
         ui.withdrawButton.enabled = chosen is not None and chosen.use == CORRECTED
 
     def _onSelected(self):
-        if self._chosen():
-            with slicer.util.tryWithErrorDisplay(_("The slice could not be shown.")):
-                self._showSlice()
-        self._showButtons()
+        try:
+            if self._chosen():
+                with slicer.util.tryWithErrorDisplay(_("The slice could not be shown."), waitCursor=True):
+                    self._keepEdited()
+                    self._showSlice()
+        finally:
+            self._showButtons()
+
+    def _keepEdited(self):
+        """Ask before another slice takes the place of one that was edited."""
+        review = self._review
+        if review is None or not review.isEdited:
+            return
+        question = _("The pseudo-label of “{}” was edited. Keep the correction?").format(review.stem)
+        if slicer.util.confirmYesNoDisplay(question):
+            self._labels.correct(review.stem, review.mask())
+            self._showRound()
+        review.setUnedited()
 
     def _showSlice(self):
         round, stem = self._ui.roundSelector.currentText, self._chosen().stem
@@ -107,6 +126,7 @@ class ReviewPanel:
     def _onKeep(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("The correction could not be kept.")):
             self._labels.correct(self._review.stem, self._review.mask())
+            self._review.setUnedited()
         self._showRound()
 
     def _onWithdraw(self, checked=False):

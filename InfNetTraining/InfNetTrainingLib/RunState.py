@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from InfNetSegmentationLib.BackendProcess import NewLines
+from InfNetSegmentationLib.BackendLines import NewLines
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.ProcessIdentity import startTime

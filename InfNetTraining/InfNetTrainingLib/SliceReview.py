@@ -2,13 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-from InfNetSegmentationLib.Images import imageOf, imageOnGrid
+from InfNetSegmentationLib.Images import imageOnGrid, labelsOf
 from InfNetSegmentationLib.Lesions import jumpTo, toWorld
 from InfNetSegmentationLib.Views import showVolume
 from slicer.i18n import tr as _
 
 _ATTRIBUTE = "InfNetTraining.Review"
-_SEGMENT_ID = "Infection"
+_SEGMENT_ID, _LABELMAP = "Infection", "Binary labelmap"
 _RED = (0.95, 0.2, 0.2)
 # A picture lies as the training slices do: its columns run from front to back, its rows from right to left.
 _FRONT_TO_BACK, _RIGHT_TO_LEFT, _DOWN = (0, -1, 0), (-1, 0, 0), (0, 0, -1)
@@ -22,45 +22,59 @@ class SliceReview:
 
     def __init__(self, stem, image, mask, unlabelledFolder=None):
         self.stem = stem
-        self._shape = image.shape
-        self._place, ctNode = _inItsCT(stem, unlabelledFolder)
+        self._place, ctNode = _inItsCT(stem, mask.shape, unlabelledFolder)
         self.volumeNode = ctNode or _pictureNode(stem, image)
         self.segmentationNode = _segmentationNode(stem, self.volumeNode)
-        slicer.util.updateSegmentBinaryLabelmapFromArray(
-            self._onVolume(mask), self.segmentationNode, _SEGMENT_ID, self.volumeNode
-        )
+        array = np.zeros(slicer.util.arrayFromVolume(self.volumeNode).shape, np.uint8)
+        self._pictureIn(array)[...] = mask
+        slicer.util.updateSegmentBinaryLabelmapFromArray(array, self.segmentationNode, _SEGMENT_ID, self.volumeNode)
+        self.setUnedited()
 
     @property
     def isInScene(self):
         return all(node.GetScene() for node in (self.volumeNode, self.segmentationNode))
 
+    @property
+    def isEdited(self):
+        """Whether the segment is another one than it was, and neither kept nor gone."""
+        return self.isInScene and self._changedAt() != self._uneditedAt
+
+    def setUnedited(self):
+        """The segment as it is now is kept somewhere."""
+        self._uneditedAt = self._changedAt()
+
     def show(self):
         """Bring the slice into the slice views."""
         showVolume(self.volumeNode)
-        center = np.argwhere(self._onVolume(np.ones(self._shape, bool))).mean(axis=0)
+        marked = np.zeros(slicer.util.arrayFromVolume(self.volumeNode).shape, bool)
+        picture = self._pictureIn(marked)
+        picture[picture.shape[0] // 2, picture.shape[1] // 2] = True
+        center = np.unravel_index(marked.argmax(), marked.shape)
         jumpTo(toWorld(self.volumeNode, center[::-1]))
 
     def mask(self):
         """The segment as it is now, as the slice lies, (H, W) bool."""
-        array = slicer.util.arrayFromSegmentBinaryLabelmap(self.segmentationNode, _SEGMENT_ID, self.volumeNode)
-        if self._place is None:
-            return array[0] > 0
-        from infnet.data.orientation import AxialView
+        return self._pictureIn(labelsOf(self.segmentationNode, [_SEGMENT_ID], self.volumeNode)) > 0
 
-        return self._place.part_of(AxialView(imageOnGrid(array, self.volumeNode)).array()) > 0
+    def _pictureIn(self, array):
+        """The slice (H, W) in an array (k, j, i) on its volume's grid, in the same memory: no CT is copied."""
+        return array[0] if self._place is None else self._place.part_of(_axial(array, self.volumeNode))
 
-    def _onVolume(self, mask):
-        """A mask of the slice on the grid of its volume, (k, j, i) uint8."""
-        if self._place is None:
-            return mask[None].astype(np.uint8)
-        import SimpleITK as sitk
-        from infnet.data.prepared import put_back
-
-        maps = {self.stem: mask.astype(np.uint8)}
-        return sitk.GetArrayFromImage(put_back(imageOf(self.volumeNode), [self._place], maps))
+    def _changedAt(self):
+        segment = self.segmentationNode.GetSegmentation().GetSegment(_SEGMENT_ID)
+        labelmap = segment and segment.GetRepresentation(_LABELMAP)
+        return labelmap.GetMTime() if labelmap else None
 
 
-def _inItsCT(stem, unlabelledFolder):
+def _axial(array, volumeNode):
+    """An array (k, j, i) on a volume's grid as axial slices (z, y, x), in the same memory."""
+    from infnet.data.orientation import AxialView
+
+    voxel = imageOnGrid(np.zeros((1, 1, 1), np.uint8), volumeNode)  # the directions alone are looked at
+    return AxialView(voxel).turn(array)
+
+
+def _inItsCT(stem, shape, unlabelledFolder):
     """The slice's place in its CT and the CT's node, both None where one of them is not known."""
     from infnet.data.listing import LISTING
     from infnet.data.prepared import read_listing
@@ -73,9 +87,17 @@ def _inItsCT(stem, unlabelledFolder):
             places = {}
         if stem in places:
             for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-                if node.GetName() == places[stem].volume and node.GetImageData() is not None:
+                if node.GetName() == places[stem].volume and _canBeOf(places[stem], shape, node):
                     return places[stem], node
     return None, None
+
+
+def _canBeOf(place, shape, volumeNode):
+    """Whether a slice of this shape fits into the volume: another CT may have the name of its own."""
+    if volumeNode.GetImageData() is None:
+        return False
+    axial = _axial(np.broadcast_to(np.uint8(0), slicer.util.arrayFromVolume(volumeNode).shape), volumeNode)
+    return place.slice < len(axial) and place.part_of(axial).shape == shape
 
 
 def _pictureNode(stem, image):

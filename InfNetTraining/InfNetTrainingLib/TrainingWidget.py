@@ -36,8 +36,8 @@ class InfNetTrainingWidget(RunWidget):
         super().enter()
 
     def cleanup(self):
-        self._run.close()
         super().cleanup()
+        self._run.close()
 
     def addCase(self, volumeNode, segmentationNode):
         """Add a CT of the scene and its segmentation to the labelled cases: for InfNetSegmentation."""
@@ -50,7 +50,7 @@ class InfNetTrainingWidget(RunWidget):
         for line in (ui.labelledFolderLine, ui.unlabelledFolderLine, ui.outputFolderLine, ui.ctFolderLine):
             line.filters = ctk.ctkPathLineEdit.Dirs
         self._data = DataPanel(ui)
-        self._cases = CasesPanel(ui, self.logic, self._onPreparing, ui.logText.appendPlainText, self._showButtons)
+        self._cases = CasesPanel(ui, self.logic, self._onPreparing, ui.logText.appendPlainText, self._onPrepared)
         self._recipe = RecipePanel(ui)
         requirements = self.resourcePath(_REQUIREMENTS)
         self._estimate = EstimatePanel(ui, self.logic, self._showButtons, requirements)
@@ -91,6 +91,11 @@ class InfNetTrainingWidget(RunWidget):
         self._showButtons()
         self.ui.stageLabel.visible = True
         self.ui.stageLabel.text = _("Making slices: {} of {}").format(done, total)
+
+    def _onPrepared(self):
+        """The making of slices has begun or ended: the line above the bar is the training's again."""
+        self._run.poll()
+        self._showButtons()
 
     def _showRunning(self, running):
         """Nothing: the state is that of the run's folder."""

@@ -15,7 +15,7 @@ EVENTS = [
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_events_are_known(module, event):
-    from InfNetSegmentationLib.BackendProcess import parseEvent
+    from InfNetSegmentationLib.BackendLines import parseEvent
 
     assert parseEvent(json.dumps(event)) == event
 
@@ -42,7 +42,7 @@ def test_events_are_known(module, event):
     ],
 )
 def test_what_is_no_event_is_log(module, line):
-    from InfNetSegmentationLib.BackendProcess import parseEvent
+    from InfNetSegmentationLib.BackendLines import parseEvent
 
     assert parseEvent(line) is None
 

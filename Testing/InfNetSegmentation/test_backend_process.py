@@ -174,16 +174,16 @@ def test_no_file_is_left_when_a_callback_fails(BackendProcess, fakeBackend, tmp_
 def test_the_folder_is_private_and_those_of_killed_slicers_are_removed(BackendProcess, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     running = BackendProcess()
-    killed, foreign = tmp_path / "infnet-killed", tmp_path / "others"
+    killed, foreign = tmp_path / "infnet-private-killed", tmp_path / "infnet-results"
     for folder in (killed, foreign):
         folder.mkdir()
         (folder / "ct.nrrd").touch()
         os.utime(folder, (0, 0))
-    (tmp_path / "infnet-link").symlink_to(foreign)
+    (tmp_path / "infnet-private-link").symlink_to(foreign)
     assert running.folder.stat().st_mode & 0o777 == 0o700
     later = BackendProcess()
     assert running.folder.is_dir() and later.folder.is_dir() and not killed.exists()
-    assert (foreign / "ct.nrrd").exists(), "a link is not followed"
+    assert (foreign / "ct.nrrd").exists(), "somebody's own folder stays, and a link is not followed"
 
 
 def test_ctrl_c_while_waiting_ends_the_run(BackendProcess, fakeBackend, tmp_path):

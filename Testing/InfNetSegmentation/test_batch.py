@@ -135,6 +135,17 @@ def test_a_folder_from_the_first_click_over_a_stop_to_a_case_in_the_scene(openPa
     assert opacity.any()
     values = slicer.util.arrayFromVolume(panel.ui.inputVolumeSelector.currentNode())
     np.testing.assert_array_equal(values, sitk.GetArrayFromImage(ct).clip(-1024))
+    assert result.volumeNode.GetDisplayNode().GetLevel() == -600, "in a lung window, as after Apply"
+
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        np.zeros_like(opacity), result.segmentationNode, "GroundGlassOpacity", result.volumeNode
+    )
+    assert panel.ui.editedLabel.visible
+    panel.ui.batchLoadButton.click()
+    assert panel.ui.editedLabel.visible
+    assert not slicer.util.arrayFromSegmentBinaryLabelmap(
+        result.segmentationNode, "GroundGlassOpacity", result.volumeNode
+    ).any(), "what was corrected is not loaded over"
 
 
 def test_the_cts_of_the_scene(logic, host, ct, tmp_path):
@@ -157,14 +168,16 @@ def test_the_cts_of_the_scene(logic, host, ct, tmp_path):
     assert first[0].total == first[1].total
     result = loadCase(first[1])
     assert result.volumeNode is nodes[1]
+    loadCase(first[0])
     assert result.segmentationNode.GetTransformNodeID() == transformNode.GetID()
     slicer.util.arrayFromVolume(nodes[0])[:] -= 40
     files = [tmp_path / "out" / case.name / "result.json" for case in first]
     made = [path.stat().st_mtime_ns for path in files]
     messages = []
-    logic.processBatch(sceneCTs(), tmp_path / "out", settings, logCallback=messages.append)
+    second = logic.processBatch(sceneCTs(), tmp_path / "out", settings, logCallback=messages.append)
     assert [path.stat().st_mtime_ns != time for path, time in zip(files, made, strict=True)] == [True, False]
     assert "2 cases, 1 of them finished already." in messages
+    assert loadCase(second[0]).table == second[0].study.table != first[0].study.table, "the new run's result is loaded"
     with pytest.raises(ValueError, match="no CT in the scene"):
         logic.processBatch([], tmp_path / "out", settings)
 

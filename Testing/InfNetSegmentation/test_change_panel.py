@@ -146,6 +146,13 @@ def test_two_studies_are_compared_and_the_scene_keeps_it(addStudy, openOn, host,
     assert selection.GetActiveVolumeID() == earlier.volumeNode.GetID() and not ui.showOpacityBox.checked
     ui.showChangeMapBox.click()
     assert selection.GetActiveVolumeID() == later.volumeNode.GetID() and ui.showOpacityBox.checked
+    ui.showChangeMapBox.click()
+    ui.outputSegmentationSelector.setCurrentNode(None)
+    assert not mapNode.GetDisplayNode().GetVisibility(), "no map is left over a CT that it does not belong to"
+    assert later.segmentationNode.GetDisplayNode().GetVisibility()
+    assert selection.GetActiveVolumeID() == later.volumeNode.GetID()
+    ui.outputSegmentationSelector.setCurrentNode(later.segmentationNode)
+    assert not ui.showChangeMapBox.checked and ui.showChangeMapBox.enabled
     chartNode = slicer.util.getNode("May change chart")
     series = [chartNode.GetNthPlotSeriesNode(i) for i in range(chartNode.GetNumberOfPlotSeriesNodes())]
     assert [node.GetName() for node in series] == ["Right lung", "Left lung", "Total"]
@@ -172,6 +179,10 @@ def test_two_studies_are_compared_and_the_scene_keeps_it(addStudy, openOn, host,
     )  # fmt: skip
     ui.measureButton.click()
     assert "press “Compare” again" in ui.changeWarningsLabel.text
+    ui.showChangeMapBox.click()
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("March"))
+    panel.enter()
+    assert not ui.showChangeMapBox.enabled, "the CT that the map lies on is gone"
 
 
 def test_the_older_study_comes_first_and_a_second_comparison_replaces_the_first(addStudy, tmp_path, monkeypatch):

@@ -148,6 +148,21 @@ def test_a_result_that_cannot_be_imported_leaves_the_panel_usable(openPanel, add
     assert "could not be imported: ZeroDivisionError" in panel.ui.errorLabel.text and panel.ui.errorLabel.text
 
 
+def test_the_panel_tells_what_the_first_run_will_install(openPanel, monkeypatch):
+    import InfNetSegmentationLib.Dependencies as dependencies
+
+    panel = openPanel("success")
+    panel.parent.show()
+    assert not panel.ui.firstUseLabel.visible
+    installed = dependencies._installedVersion
+    monkeypatch.setattr(
+        dependencies, "_installedVersion", lambda package: None if package in ("torch", "timm") else installed(package)
+    )
+    panel.enter()
+    label = panel.ui.firstUseLabel
+    assert label.visible and "lacks: torch, timm." in label.text and "5 GB" in label.text
+
+
 def test_settings_reach_the_backend_and_the_scene(openPanel, addCT, host):
     from InfNetSegmentationLib.Scene import provenance
 

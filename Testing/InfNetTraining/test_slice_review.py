@@ -94,6 +94,17 @@ def test_a_slice_whose_ct_is_not_there_is_shown_alone(prepared, tmp_path):
     assert np.array_equal(again.mask(), mask[:5])
 
 
+@pytest.mark.parametrize("shape", [(3, 10, 11), (9, 6, 11)])
+def test_another_ct_of_the_name_is_not_taken_for_its_own(prepared, tmp_path, shape):
+    import slicer
+    from InfNetTrainingLib.SliceReview import SliceReview
+
+    volumeNode, (place, picture) = prepared("axial")
+    slicer.util.updateVolumeFromArray(volumeNode, np.zeros(shape, np.int16))
+    review = SliceReview(place.file, picture, picture > 100, tmp_path / "unlabelled")
+    assert review.volumeNode is not volumeNode and np.array_equal(review.mask(), picture > 100)
+
+
 def _matrixOf(volumeNode):
     import vtk
 

@@ -264,6 +264,28 @@ def test_pseudo_labels_are_shown_rejected_and_corrected(openReadyPanel, host, tm
     assert not segment[0, :20].any(), "a correction is shown as such"
     panel.ui.withdrawButton.click()
     assert column(panel, 3)[1] == "as it is" and not (tmp_path / "run/corrections/1.png").exists()
+
+    # What was edited and not kept is asked for, once, before another slice takes its place.
+    questions, answers = [], [False, True]
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: questions.append(text) or answers.pop(0))
+    for use, other in (("as it is", 2), ("corrected", 3)):
+        panel.ui.reviewTable.selectRow(1)
+        segment = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, "Infection", volumeNode)
+        segment[0, 5] = 0
+        slicer.util.updateSegmentBinaryLabelmapFromArray(segment, segmentationNode, "Infection", volumeNode)
+        panel.ui.reviewTable.selectRow(other)
+        assert column(panel, 3)[1] == use
+    assert len(questions) == 2 and "“1” was edited" in questions[0]
+    kept = np.asarray(Image.open(tmp_path / "run/corrections/1.png"))
+    assert np.array_equal(kept > 0, segment[0] > 0)
+
+    # Another round's pseudo-label of the slice is shown when that round is chosen.
+    panel.ui.reviewTable.selectRow(0)
+    Image.fromarray(np.zeros_like(image)).save(tmp_path / "run/round-001/Soft/0.png")
+    assert slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, "Infection", volumeNode).any()
+    panel.ui.roundSelector.currentIndex = 0
+    panel.ui.roundSelector.activated.emit(0)
+    assert not slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, "Infection", volumeNode).any()
     host.clearScene()
 
 
@@ -360,7 +382,7 @@ def test_slices_are_made_of_cases_in_the_scene(openReadyPanel, host, tmp_path):
     assert not panel.ui.inputsSection.enabled
     host.waitUntil(lambda: not panel.logic.preparing)
     assert panel.ui.labelledFolderLine.currentPath == str(tmp_path / "run-labelled")
-    assert panel.ui.inputsSection.enabled
+    assert panel.ui.inputsSection.enabled and not panel.ui.stageLabel.text
     slicer.mrmlScene.RemoveNode(volumeNode)
     panel.ui.epochsBox.value = 9
     assert panel.ui.caseList.count == 0
@@ -374,6 +396,19 @@ def test_slices_are_made_of_a_folder_of_cts(openReadyPanel, host, tmp_path, capl
         host.waitUntil(lambda: not panel.logic.preparing)
     assert "bad: damaged" in caplog.text
     assert panel.ui.unlabelledFolderLine.currentPath == str(tmp_path / "run-unlabelled")
+
+
+def test_closing_the_panel_ends_the_making_of_slices_without_a_dialog(openReadyPanel, tmp_path, monkeypatch):
+    import slicer
+
+    told = []
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda *text, **more: told.append(text))
+    panel = openReadyPanel("success")
+    panel.ui.ctFolderLine.currentPath = str(tmp_path / "bad CTs")
+    panel.ui.makeUnlabelledButton.click()
+    assert panel.logic.preparing
+    panel.cleanup()
+    assert not panel.logic.preparing and not told
 
 
 def test_command_and_script_are_given_out(openReadyPanel, host, tmp_path, monkeypatch):

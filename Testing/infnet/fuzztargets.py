@@ -3,10 +3,11 @@
 import copy
 import gzip
 import hashlib
-import importlib.util
+import importlib
 import json
 import re
 import struct
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
@@ -324,12 +325,9 @@ EVENTS = (
 
 
 def _backend_process():
-    """The module by its path: its package is of Slicer."""
-    path = REPOSITORY / "InfNetSegmentation/InfNetSegmentationLib/BackendProcess.py"
-    spec = importlib.util.spec_from_file_location("BackendProcess", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module of Slicer's side, which itself needs no Slicer."""
+    sys.path.append(str(REPOSITORY / "InfNetSegmentation"))
+    return importlib.import_module("InfNetSegmentationLib.BackendProcess")
 
 
 def protocol_target():

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from infnet.anatomy.lungs import lung_envelope, segment_lungs
+from infnet.anatomy.envelope import lung_envelope
+from infnet.anatomy.lungs import segment_lungs
 from infnet.data.labelled_slices import eight_bit
 from infnet.data.orientation import AxialView
 from infnet.data.volumes import read_ct

@@ -98,14 +98,22 @@ def test_peak_memory_is_a_process_of_its_own(models):
 
 
 def test_a_whole_job_is_a_process_of_its_own(ct, models, tmp_path):
-    settings = Settings(models["infection"], models["findings"], lobe_source="none", device="cpu", runtime="eager")
+    settings = Settings(
+        models["infection"],
+        models["findings"],
+        minimum_lesion_ml=0.5,
+        lobe_source="none",
+        device="cpu",
+        runtime="eager",
+    )
     steps = []
     job = measure_job(ct, settings, tmp_path / "study", lambda stage, *_: steps.append(stage))
     stages = ["start and end", "read", "lungs", "models", "network", "back-mapping", "quantification", "write"]
     assert list(job.seconds) == stages and min(job.seconds.values()) >= 0
     assert job.seconds["start and end"] > 0.1 and job.processor_seconds > 1 and job.peak_memory_mb > 100
     assert {"read", "lungs", "infection", "write"} <= set(steps)
-    assert json.loads((tmp_path / "study" / "result.json").read_text())["provenance"]["runtime"] == "eager"
+    provenance = json.loads((tmp_path / "study" / "result.json").read_text())["provenance"]
+    assert provenance["runtime"] == "eager" and provenance["minimum_lesion_ml"] == 0.5
 
 
 def test_a_job_that_fails_says_why(tmp_path, monkeypatch):
@@ -134,11 +142,13 @@ def test_the_original_is_the_papers_network(tmp_path):
 
 def test_the_command_prints_a_table_and_writes_json(ct, models, tmp_path, capsys, monkeypatch):
     job = Job({"lungs": 1.0, "models": 1.0, "network": 2.0}, 3.0, 123.0)
-    monkeypatch.setattr(job_benchmark, "measure_job", lambda *_: job)
+    asked = []
+    monkeypatch.setattr(job_benchmark, "measure_job", lambda ct, settings, *_: asked.append(settings) or job)
     monkeypatch.setattr(benchmark, "_peak_memory_of_process", lambda *_: None)
     arguments = ["--ct", ct, "--json", tmp_path / "b.json", "--repeats", 1, "--device", "cpu"]
     named = ["--model", models["infection"], "--labels-model", models["findings"]]
     assert cli.main(["bench", *map(str, arguments + named)]) == 0
+    assert asked == [Settings(models["infection"], models["findings"], device="cpu")]
     table = capsys.readouterr().out
     assert "outside the network: 50.0%, start and models apart 33.3%" in table and "fused     32" in table
     assert "peak memory: 123 MB" in table

@@ -16,7 +16,10 @@ from infnet.inference import case as case_module
 from infnet.inference.case import Case, Settings, is_finished, scan_date, weights
 from infnet.inference.cohort import failure_of, read_cases, run_cases, write_tables
 from infnet.inference.predictor import SlicePredictor
+from infnet.networks import InfNet
 from infnet.quantification.study import read_study
+from infnet.weights.cards import ModelCard
+from infnet.weights.store import save_model
 from phantoms import empty_grid, make_chest, write_dicom_series
 
 
@@ -69,6 +72,8 @@ def test_a_folder_of_cases(tmp_path):
     write_dicom_series(make_chest(empty_grid((8, 8, 3), (40, 40, 60))).ct, tmp_path / "dicom")
     (tmp_path / "otto/CT 1").mkdir(parents=True)
     (tmp_path / "otto/DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    for name in ("._001.dcm", ".DS_Store"):  # of a Mac
+        (tmp_path / "dicom" / name).write_bytes(b"no image")
     (tmp_path / "dicom/001.dcm").rename(tmp_path / "otto/CT 1/IM1")
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies/lungs.nrrd").touch()
@@ -181,6 +186,17 @@ def test_a_study_holds_until_an_input_a_setting_or_a_model_changes(chests, tmp_p
     assert not is_finished(replace(case, date="2020-01-01"), settings, tmp_path / "one")
     monkeypatch.setattr(case_module, "weights", lambda settings: {"infection_weights_sha256": "another"})
     assert not is_finished(case, settings, tmp_path / "one")
+
+
+def test_of_a_model_that_tells_findings_alone_a_study_holds_too(tmp_path):
+    """Its studies name it twice, and not the shipped model for findings, which was not asked."""
+    options = {"encoder": "efficientnet_lite0", "consolidation_head": True}
+    network = {"name": "inf-net", "options": options}
+    save_model(tmp_path, ModelCard("alone", "infection", "", network, 64, ""), InfNet(**options))
+    for second in (None, "guided-unet"):
+        settings = Settings(str(tmp_path), second, device="cpu", runtime="eager")
+        provenance = case_module.load_predictor(settings).provenance
+        assert weights(settings) == {key: provenance[key] for key in weights(settings)}
 
 
 def test_an_unknown_model_or_option_stops_before_the_cases(chests, tmp_path):

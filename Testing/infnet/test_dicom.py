@@ -191,6 +191,19 @@ def test_after_a_gap_the_slices_keep_their_own_positions(tmp_path):
     assert_shows(written, image_like(expected, ct), dicom_images(series))
 
 
+def test_a_study_of_a_ct_that_was_taken_as_it_is_is_written_too(tmp_path, capsys):
+    """What ``--trust-hu`` had let in: water is missing from it. For a segmentation alone, it is refused as anywhere."""
+    phantom = chest("LPS")
+    series = write_series(sitk.Clamp(phantom.ct, upperBound=-20), tmp_path / "series")
+    measured = measure(phantom.ct, phantom.findings, phantom.lungs, None)
+    folder = tmp_path / "study"
+    study = Study("one", series, measured.rows, None, measured.sources, PROVENANCE, [], {}, folder=folder)
+    write_study(study, phantom.findings, phantom.lungs)
+    assert command(folder, "--series", series, "-o", tmp_path / "out") == 0
+    assert command(folder / "segmentation.seg.nrrd", "--series", series, "-o", tmp_path / "alone") == 3
+    assert "not Hounsfield units" in last_event(capsys)["message"]
+
+
 def test_a_slice_that_is_turned_is_refused(tmp_path):
     ct = chest("LPS").ct
     series = write_series(ct, tmp_path / "series")

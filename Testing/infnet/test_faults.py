@@ -1,5 +1,6 @@
 """Bad inputs through the real commands: what each is told and how it ends (docs/faults.md has the list)."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 import SimpleITK as sitk
 from infnet import cli
 from infnet.data.segmentations import write_segmentation
-from infnet.data.volumes import read_ct, write_image
+from infnet.data.volumes import read_ct, read_image, write_image
 from infnet.errors import InputError, InvalidModelError, UnreadableImageError
 from infnet.networks import NETWORKS, build_network
 from infnet.quantification.label_images import read_findings
@@ -139,6 +140,20 @@ sys.exit(main(sys.argv[1:]))
     event = json.loads(done.stdout.splitlines()[-1])
     assert event["code"] == "out-of-memory" and "close other programs" in event["message"]
     assert [path.name for path in tmp_path.iterdir()] == ["ct.nrrd"]
+
+
+def test_voxels_compressed_in_several_pieces_are_whole(tmp_path):
+    """As programs write them that compress side by side; ITK reads such files."""
+    values = np.arange(8000, dtype="<i2")
+    header = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 20 20 20\nendian: little\nencoding: gzip\n\n"
+    pieces = [gzip.compress(part.tobytes()) for part in np.split(values, [3000, 5000])]
+    path = tmp_path / "ct.nrrd"
+    path.write_bytes(header + b"".join(pieces))
+    assert np.array_equal(voxels(read_image(path)).ravel(), values)
+    for broken in (header + b"".join(pieces[:2]), (header + b"".join(pieces))[:-4]):
+        path.write_bytes(broken)
+        with pytest.raises(UnreadableImageError, match="truncated"):
+            read_image(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes with a name")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from hard_chests import HARD, consolidated, effused, voxels
-from infnet.anatomy.lungs import LEFT, RIGHT, lung_envelope, segment_lungs
+from infnet.anatomy.envelope import lung_envelope
+from infnet.anatomy.lungs import LEFT, RIGHT, segment_lungs
 from phantoms import empty_grid, make_chest
 
 # Dice asked of the real volume id001, of the one made of ellipsoids, and share of a consolidation in mask and envelope.

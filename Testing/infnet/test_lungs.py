@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from infnet.anatomy.lungs import LEFT, RIGHT, lung_envelope, lung_warnings, segment_lungs
+from infnet.anatomy.envelope import lung_envelope
+from infnet.anatomy.lungs import LEFT, RIGHT, lung_warnings, segment_lungs
 from infnet.errors import NoLungError
 from phantoms import DIRECTIONS, empty_grid, make_chest
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from infnet.anatomy.lungs import lung_envelope
+from infnet.anatomy.envelope import lung_envelope
 from infnet.cli import main
 from infnet.data.labelled_slices import read_labelled_slices, read_slices
 from infnet.data.orientation import AxialView

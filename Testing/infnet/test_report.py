@@ -470,6 +470,14 @@ def test_the_command_writes_both_kinds(study, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("without_pictures")
+def test_a_ct_that_was_taken_as_it_is_has_a_report(phantom, tmp_path):
+    """What ``--trust-hu`` had let in: water is missing from it."""
+    trusted = write(tmp_path / "study", phantom)
+    sitk.WriteImage(sitk.Clamp(phantom.ct, upperBound=-20), trusted.ct)
+    assert run(trusted.folder, "-o", tmp_path / "report.html") == 0
+
+
+@pytest.mark.usefixtures("without_pictures")
 def test_a_ct_that_has_moved_is_named_by_the_user(study, tmp_path, capsys):
     moved = tmp_path / "elsewhere.nrrd"
     study.ct.rename(moved)

@@ -118,6 +118,13 @@ def test_lesions_below_the_minimum_size_are_left_out_of_labels_and_numbers(phant
     assert study.provenance["minimum_lesion_ml"] == float(minimum) and study.table[-1]["infection_ml"] == larger
 
 
+@pytest.mark.parametrize("minimum", ["-1", "nan", "inf", "small"])
+def test_a_minimum_size_that_is_none_is_refused(ct, tmp_path, capsys, minimum):
+    with pytest.raises(SystemExit, match="2"):
+        segment(ct, "--study", tmp_path / "study", f"--minimum-lesion-ml={minimum}")
+    assert "--minimum-lesion-ml" in capsys.readouterr().err
+
+
 def test_the_labels_are_on_the_ct_s_exact_grid(phantom, ct, tmp_path):
     assert segment(ct, "-o", tmp_path / "out.nrrd") == 0
     read, labels = sitk.ReadImage(ct), sitk.ReadImage(tmp_path / "out.nrrd")

@@ -19,7 +19,7 @@ import torch
 from infnet.cli import main
 from infnet.data.labelled_slices import LabelledSlice, read_labelled_slices
 from infnet.data.slice_dataset import SeededSampler, SliceDataset
-from infnet.errors import CancelledError, DeviceError, InputError
+from infnet.errors import CancelledError, DeviceError, InputError, OutOfMemoryError
 from infnet.evaluation.metrics import dice
 from infnet.inference.predictor import infection_probability
 from infnet.networks import NETWORKS
@@ -160,7 +160,7 @@ def test_steps_at_every_scale_are_those_of_the_paper(toy_slices, tmp_path, monke
     seen = []
 
     def watch(self, outputs, batch, *_):
-        seen.append((self._size(), batch.image.mean().item()))
+        seen.append((self.recipe.size_at(self.global_step), batch.image.mean().item()))
 
     monkeypatch.setattr("infnet.training.modules.SliceModule.on_train_batch_end", watch)
     fit(read_labelled_slices(toy_slices), tiny(epochs=1, size=128, multi_scale="all"), tmp_path / "run", "cpu")
@@ -321,9 +321,39 @@ def test_processes_that_prepare_batches_change_none(toy_slices, tmp_path, monkey
     slices, recipe = read_labelled_slices(toy_slices), tiny(epochs=2, seed=3)
     alone = fit(slices, recipe, tmp_path / "alone", "cpu")
     assert fit_module._workers(torch.device("cuda"), 1) == min(8, len(os.sched_getaffinity(0)) - 1)
+    assert fit_module._workers(torch.device("cuda"), 10_000) == 0
     monkeypatch.setattr(fit_module, "_workers", lambda device, processes: 2)
     fed = fit(slices, recipe, tmp_path / "fed", "cpu")
     assert losses(tmp_path / "alone") == losses(tmp_path / "fed") and same_weights(alone, fed)
+
+
+def test_short_memory_makes_smaller_steps_of_the_same_batch(toy_slices, tmp_path, monkeypatch, caplog):
+    """A network that has memory for two slices; of each batch of five, all gradients count."""
+
+    class Small(tinynetwork.TinyNetwork):
+        def forward(self, x):
+            if len(x) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(x)
+
+    slices, recipe = read_labelled_slices(toy_slices), tiny(epochs=4, batch_size=5, seed=2)
+    whole = fit(slices, recipe, tmp_path / "whole", "cpu")
+    monkeypatch.setitem(NETWORKS, "tiny", replace(tinynetwork.TINY, build=Small))
+    parted = fit(slices, recipe, tmp_path / "parted", "cpu")
+    assert [r.args for r in caplog.records if r.name == "infnet.training.fit"] == [(5, 2), (5, 4)]
+    assert losses(tmp_path / "parted", version=2) == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
+    for one, other in zip(whole.parameters(), parted.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_no_memory_for_one_slice_is_told(toy_slices, tmp_path, monkeypatch):
+    class Smaller(tinynetwork.TinyNetwork):
+        def forward(self, x):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setitem(NETWORKS, "tiny", replace(tinynetwork.TINY, build=Smaller))
+    with pytest.raises(OutOfMemoryError, match="smaller network, size or batch"):
+        fit(read_labelled_slices(toy_slices), tiny(epochs=1), tmp_path / "run", "cpu")
 
 
 def test_a_run_folder_belongs_to_one_training(toy_slices, tmp_path, capsys):
@@ -614,6 +644,10 @@ def test_cross_validation_predicts_every_slice_by_a_network_that_has_not_seen_it
     run = tmp_path / "run"
     options = [*TINY, "--epochs", "1", "--folds", "2", "--extra", str(tmp_path / "extra-{fold}")]
     options += ["--network-option", "consolidation_head=True"]
+    (tmp_path / "extra-1").rename(tmp_path / "late")
+    assert main(["cross-validate", str(toy_slices), "-o", str(run), *options]) == 3
+    assert "extra-1" in capsys.readouterr().err and not run.exists(), "before the folds that could be trained"
+    (tmp_path / "late").rename(tmp_path / "extra-1")
     assert main(["cross-validate", str(toy_slices), "-o", str(run), *options, "--only-fold", "1"]) == 0
     first, second = folds([str(i) for i in range(6)], 2, seed=0)
     assert sorted(p.stem for p in (run / "predictions").iterdir()) == second

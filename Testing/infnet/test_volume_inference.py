@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from bands import LOOK, BandPredictor
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from infnet.anatomy.lungs import with_infected_lung
+from infnet.anatomy.envelope import with_infected_lung
 from infnet.data.orientation import AxialView
 from infnet.inference.volume import InfectionMap, SliceCounts, segment_volume
 from phantoms import CONSOLIDATION_HU, DIRECTIONS, empty_grid, make_chest, oblique_direction

@@ -35,7 +35,7 @@ def segmentByThreshold(case, settings, studies, progress):
         measured.sources,
         provenance,
         warnings,
-        {},
+        {"network": time.monotonic()},  # like a duration, other than that of any other run
         inputs=cases.inputs(case, settings),
         folder=studies / case.name,
     )

@@ -161,7 +161,7 @@ def fail(options):
 
 def lackMemory(options):
     send("progress", stage="infection", done=0, total=61)
-    message = "cuda:0 has not the memory for one slice; close other programs or use --device cpu."
+    message = "There is not the memory for one slice; close other programs."
     send("error", code="out-of-memory", message=message)
     sys.exit(6)
 

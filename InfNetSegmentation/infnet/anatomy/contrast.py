@@ -20,9 +20,9 @@ def contrast_warnings(ct: sitk.Image, lungs: sitk.Image) -> list[str]:
     the left on the other, in front of the lungs' middle: heart and great vessels, without the spine. Above 130 HU is
     less than 7 % of its soft tissue in six CTs without contrast agent (docs/quantification.md); a fifth is notable.
     """
-    axial = AxialView(ct).image
-    sizes = zip(axial.GetSpacing(), axial.GetSize(), strict=True)
-    coarse = sitk.BinShrink(axial, [min(size, max(1, round(_SPACING_MM / spacing))) for spacing, size in sizes])
+    sizes = zip(ct.GetSpacing(), ct.GetSize(), strict=True)
+    means = sitk.BinShrink(ct, [min(size, max(1, round(_SPACING_MM / spacing))) for spacing, size in sizes])
+    coarse = AxialView(means).image
     hu = sitk.GetArrayViewFromImage(coarse)
     mask = sitk.GetArrayFromImage(sitk.Resample(lungs, coarse, sitk.Transform(), sitk.sitkNearestNeighbor))
     right, left = (mask == lung.label for lung in LUNGS)

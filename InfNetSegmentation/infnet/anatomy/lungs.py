@@ -1,21 +1,19 @@
-"""A first lung mask by threshold and morphology, and the envelope in which dense lung is looked for.
+"""A first lung mask by threshold and morphology.
 
 The steps are the classical ones (Hu, Hoffman and Reinhardt, IEEE TMI 2001): air inside the body, less the
 airways, in two parts, with a smooth border. A threshold does not see consolidated lung: what borders on the
-chest wall is regained by closing, and `lung_envelope` is wide enough for the rest.
+chest wall is regained by closing, and `infnet.anatomy.envelope.lung_envelope` is wide enough for the rest.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import ConvexHull
-from skimage.measure import regionprops
 from skimage.segmentation import watershed
 
-from infnet.anatomy.morphology import Radius, closing, dilate, erode, opening
+from infnet.anatomy.airways import find_airways
+from infnet.anatomy.envelope import hull_of_pixels
+from infnet.anatomy.morphology import Mask, Spacing, closing, dilate, erode, in_mm, opening
 from infnet.data.orientation import AxialView
 from infnet.errors import NoLungError
 from infnet.reporting import Progress, silent
@@ -33,23 +31,16 @@ _POCKET_BELOW_HU = -950.0
 _POCKET_MM = 8.0  # radius of the smallest pocket of gas that is searched for
 _BOWEL_WALL_MM = 4.0
 _TABLE_SHELL_MM = 4.0  # half its thickness, less than that of a chest wall
-_AIRWAY_WALL_MM = 2.0
-_LARGEST_AIRWAYS_ML = 130.0
-_TRACHEA_SWAY_MM = 25.0
 _SMALLEST_SECTION_MM2 = 1500.0  # of the lungs' largest axial section
 _SMALLEST_PIECE = 0.1  # of the largest: smaller pieces of air are more often bowel than lung
 _CLOSING_MM = 8.0  # half the width of the vessels and nodules that are closed over
 _WALL_CLOSING_MM = 25.0  # the same for dense lung at the chest wall, in the axial plane
 _DENT_HEIGHT_MM = 90.0  # of the tallest dense lung that is regained at the ribs
 _LEAST_DENT_MM, _DEEPEST_DENT_MM = 10.0, 60.0  # shallower: ribs; deeper: the lung's other border
-_ENVELOPE_MARGIN_MM = 5.0
 _UNLIKELY_SHARE = 1 / 3  # of the other lung; healthy lungs are far from it
-_ROUNDING = 1e-9  # of coordinates, in pixels
 
-Mask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
 HU = NDArray[np.float32]
-Spacing = NDArray[np.float64]  # mm, (z, y, x)
 
 
 def segment_lungs(ct: sitk.Image, progress: Progress = silent, name: object = "the CT") -> sitk.Image:
@@ -66,7 +57,7 @@ def segment_lungs(ct: sitk.Image, progress: Progress = silent, name: object = "t
     progress("lungs", 1, 6)
     air = _air_inside_body(hu, spacing)
     progress("lungs", 2, 6)
-    airways = _airways(hu, air, spacing)
+    airways = find_airways(hu, air, spacing)
     progress("lungs", 3, 6)
     lungs = _two_lungs(hu, air & ~airways, spacing)
     if lungs is None:
@@ -99,72 +90,6 @@ def lung_warnings(lungs: sitk.Image) -> list[str]:
     return []
 
 
-def lung_envelope(lungs: Labels, spacing: Spacing) -> Labels:
-    """Convex hull of each lung in each axial slice, 5 mm wider: where infection is accepted.
-
-    A threshold mask lacks consolidated lung, and infection must not be lost for that; there is none outside.
-    `lungs` are labels as of `segment_lungs`, axial, (z, y, x); `spacing` is (z, y, x) in mm. Where both hulls
-    meet, a voxel of a lung keeps its side.
-    """
-    envelope = np.zeros_like(lungs)
-    angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-    disc = _ENVELOPE_MARGIN_MM * np.stack([np.sin(angles), np.cos(angles)], axis=1) / spacing[1:]
-    for z, section in enumerate(lungs):
-        if not section.any():
-            continue
-        for side in (LEFT, RIGHT):
-            ends = _ends(section == side)
-            if not len(ends):
-                continue
-            if len(ends) > 2:  # fewer points for the second hull; joggled, since they can lie on one line
-                ends = ends[ConvexHull(ends, qhull_options="QJ").vertices]
-            # The hull of points moved round a disc is the hull of the points, widened by the disc.
-            outline = (ends[:, None] + disc).reshape(-1, 2)
-            envelope[z][_within_hull(outline, section.shape)] = side
-        np.copyto(envelope[z], section, where=section > 0)
-    return envelope
-
-
-def with_infected_lung(lungs: sitk.Image, findings: sitk.Image) -> sitk.Image:
-    """A lung mask as of `segment_lungs` with the findings (nonzero) in its envelope, which it may have missed."""
-    view, whole = AxialView(lungs), sitk.Image(lungs)
-    for z, found in enumerate(AxialView(findings).voxels):
-        if found.any():
-            section = view.voxels[z]
-            view.paste(np.where(found, lung_envelope(section[None], view.spacing)[0], section), z, whole)
-    return whole
-
-
-def _ends(mask: Mask) -> NDArray[np.intp]:
-    """Row and column of the first and the last voxel of each row of a section, (2 × rows, 2)."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    section = mask[rows]
-    first, last = section.argmax(axis=1), section.shape[1] - 1 - section[:, ::-1].argmax(axis=1)
-    return np.concatenate([np.stack([rows, first], axis=1), np.stack([rows, last], axis=1)])
-
-
-def _hull_of_pixels(mask: Mask) -> Mask:
-    """Convex hull of a section's pixels, of their squares rather than of their centres."""
-    half = np.array([(-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5)])
-    return _within_hull((_ends(mask)[:, None] + half).reshape(-1, 2), mask.shape)
-
-
-def _within_hull(points: NDArray[np.generic], shape: tuple[int, ...]) -> Mask:
-    """Pixels of an image of this shape that are in the convex hull of points (row, column), or on its border."""
-    sides = ConvexHull(points).equations
-    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])
-    top, bottom = points[:, 0].min(), points[:, 0].max()
-
-    def bounds(of: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Column at which each side, of those that are not along the rows, cuts each row."""
-        return np.asarray(-(of[:, 0] * rows + of[:, 2]) / of[:, 1])
-
-    first = bounds(sides[sides[:, 1] < -_ROUNDING]).max(axis=1, keepdims=True)
-    last = bounds(sides[sides[:, 1] > _ROUNDING]).min(axis=1, keepdims=True)
-    inside = (columns >= first - _ROUNDING) & (columns <= last + _ROUNDING)
-    return np.asarray(inside & (rows >= top - _ROUNDING) & (rows <= bottom + _ROUNDING))
-
-
 def _shrink_factors(image: sitk.Image) -> list[int]:
     return [
         min(size, max(1, round(_WORKING_SPACING_MM / spacing)))
@@ -175,11 +100,11 @@ def _shrink_factors(image: sitk.Image) -> list[int]:
 def _air_inside_body(hu: HU, spacing: Spacing) -> Mask:
     """Air that is neither outside the body nor in the table, without larger pockets of gas."""
     air = hu < _AIR_BELOW_HU
-    tissue = _morphology(opening, ~air, spacing, (0, _TABLE_SHELL_MM, _TABLE_SHELL_MM))
+    tissue = in_mm(opening, ~air, spacing, (0, _TABLE_SHELL_MM, _TABLE_SHELL_MM))
     components, _ = ndimage.label(tissue)
     sizes = _sizes(components)
     body = tissue & (components == np.argmax(sizes))
-    hulls = np.stack([_hull_of_pixels(section) if section.any() else section for section in body])
+    hulls = np.stack([hull_of_pixels(section) if section.any() else section for section in body])
 
     components, _ = ndimage.label(air)
     outside = np.zeros(components.max() + 1, bool)
@@ -192,8 +117,8 @@ def _air_inside_body(hu: HU, spacing: Spacing) -> Mask:
 
     # Where only a thin wall parts stomach and lung, they are one component.
     gas = ndimage.uniform_filter(hu, (1, 3, 3)) < _POCKET_BELOW_HU
-    pockets = _morphology(erode, gas, spacing, (_POCKET_MM,) * 3)
-    pockets = _morphology(dilate, pockets, spacing, (_POCKET_MM + _BOWEL_WALL_MM,) * 3)
+    pockets = in_mm(erode, gas, spacing, (_POCKET_MM,) * 3)
+    pockets = in_mm(dilate, pockets, spacing, (_POCKET_MM + _BOWEL_WALL_MM,) * 3)
     return np.asarray(air & ~outside[components] & hulls & ~pockets)
 
 
@@ -202,45 +127,6 @@ def _between(body: Mask, axis: int) -> Mask:
     return np.asarray(
         np.logical_or.accumulate(body, axis) & np.flip(np.logical_or.accumulate(np.flip(body, axis), axis), axis)
     )
-
-
-def _airways(hu: HU, air: Mask, spacing: Spacing) -> Mask:
-    """Trachea and main bronchi: grown from the trachea's lumen until the next step would leak into lung."""
-    airways = np.zeros_like(air)
-    seeds = _trachea_seeds(hu, air, spacing)
-    if not seeds:
-        return airways
-    image = sitk.GetImageFromArray(np.where(air, hu, 0))
-    for upper_hu in range(-980, -800, 20):
-        grown = sitk.GetArrayFromImage(sitk.ConnectedThreshold(image, seeds, -1024, upper_hu)).view(bool)
-        if grown.sum() * spacing.prod() / 1000 > _LARGEST_AIRWAYS_ML:
-            break
-        airways = grown
-    return _morphology(dilate, airways, spacing, (_AIRWAY_WALL_MM,) * 3)
-
-
-def _trachea_seeds(hu: HU, air: Mask, spacing: Spacing) -> list[tuple[int, int, int]]:
-    """Index (x, y, z) of the darkest voxel of each section like the trachea's, in the upper two thirds."""
-    pixel_mm2 = spacing[1] * spacing[2]
-    seeds = []
-    for z in range(len(air) // 3, len(air)):
-        components, _ = ndimage.label(air[z])
-        for region in regionprops(components, hu[z]):
-            if (
-                60 < region.area * pixel_mm2 < 700
-                and region.solidity > 0.8
-                and region.eccentricity < 0.92
-                and region.intensity_min < -940
-                and region.intensity_mean < -800
-            ):
-                section = np.where(components == region.label, hu[z], 0)
-                y, x = np.unravel_index(np.argmin(section), section.shape)
-                seeds.append((int(x), int(y), z))
-    if not seeds:
-        return []
-    # The trachea runs upright; what lies apart is a tip of lung or gas.
-    apart_mm = np.abs(np.array(seeds) - np.median(seeds, axis=0))[:, :2] * spacing[:0:-1]
-    return [seed for seed, mm in zip(seeds, apart_mm, strict=True) if max(mm) < _TRACHEA_SWAY_MM]
 
 
 def _two_lungs(hu: HU, air: Mask, spacing: Spacing) -> Labels | None:
@@ -310,8 +196,8 @@ def _close(lungs: Labels, airways: Mask, spacing: Spacing) -> Labels:
             continue
         lung = lungs[box] == side
         lung = lung | _lateral_dents(lung, side, spacing)
-        at_wall = _morphology(closing, lung, spacing, (0, _WALL_CLOSING_MM, _WALL_CLOSING_MM))
-        lung = _morphology(closing, lung | (at_wall & _faces_chest_wall(lung, side)), spacing, (_CLOSING_MM,) * 3)
+        at_wall = in_mm(closing, lung, spacing, (0, _WALL_CLOSING_MM, _WALL_CLOSING_MM))
+        lung = in_mm(closing, lung | (at_wall & _faces_chest_wall(lung, side)), spacing, (_CLOSING_MM,) * 3)
         lung = ndimage.binary_fill_holes(lung)
         closed[box][lung & (closed[box] == 0) & ~airways[box]] = side
     return closed
@@ -363,14 +249,6 @@ def _on_full_grid(lungs: Labels, working: sitk.Image, axial: sitk.Image) -> Labe
         image = sitk.Resample(image, axial[region[::-1]], sitk.Transform(), sitk.sitkLinear, 0, sitk.sitkUInt8, True)
         labels[region][sitk.GetArrayViewFromImage(image) >= 100] = side
     return labels
-
-
-def _morphology(
-    operation: Callable[[Mask, Radius], Mask], mask: Mask, spacing: Spacing, radius_mm: tuple[float, float, float]
-) -> Mask:
-    """A binary operation with an ellipsoid of these radii (z, y, x)."""
-    rz, ry, rx = (round(mm / s) for mm, s in zip(radius_mm, spacing, strict=True))
-    return operation(mask, (rz, ry, rx))
 
 
 def _centre(mask: Mask) -> NDArray[np.float64]:

@@ -4,11 +4,14 @@ A ball is symmetric, and each of its rows is a run without gaps: the mask is wid
 the widened masks are joined as whole arrays. Masks are (z, y, x), radii in voxels in the same order.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+Spacing = NDArray[np.float64]  # mm, (z, y, x)
 Radius = tuple[int, int, int]
 
 
@@ -41,6 +44,14 @@ def closing(mask: Mask, radius: Radius) -> Mask:
     padded = np.pad(mask, [(r, r) for r in radius])
     closed = erode(dilate(padded, radius), radius)
     return closed[tuple(slice(r, r + n) for r, n in zip(radius, mask.shape, strict=True))]
+
+
+def in_mm(
+    operation: Callable[[Mask, Radius], Mask], mask: Mask, spacing: Spacing, radius_mm: tuple[float, float, float]
+) -> Mask:
+    """A binary operation with an ellipsoid of these radii (z, y, x)."""
+    rz, ry, rx = (round(mm / s) for mm, s in zip(radius_mm, spacing, strict=True))
+    return operation(mask, (rz, ry, rx))
 
 
 def _ball(radius: Radius) -> Mask:

@@ -1,6 +1,7 @@
 """Arguments that several commands share."""
 
 import argparse
+import math
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,4 +54,11 @@ def probability(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def volume_ml(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a volume in mL, of 0 or more")
     return value

@@ -80,7 +80,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
             )
         original = original_model(Path(folder) / ORIGINAL, infection.card.input_size)
         speeds[ORIGINAL] = measure_speed(original, (image,), threshold, device, options.repeats, reporter.progress)
-        settings = Settings(options.model, options.labels_model, options.threshold, options.device)
+        settings = Settings(options.model, options.labels_model, options.threshold, device=options.device)
         job = measure_job(ct, settings, Path(folder) / "study", reporter.progress)
     payload: dict[str, Any] = {
         "schema": "infnet-bench/2",
@@ -156,7 +156,8 @@ def _job_lines(job: "Job") -> list[str]:
         "",
         "whole job, seconds of the clock",
         *stages,
-        f"{'total':<18}{total:>8.2f}; of the processor's cores {job.processor_seconds:.2f}",
+        f"{'total':<18}{total:>8.2f}"
+        + ("" if job.processor_seconds is None else f"; of the processor's cores {job.processor_seconds:.2f}"),
         f"outside the network: {job.share_outside_network:.1%}, start and models apart "
         f"{job.share_outside_network_once_loaded:.1%}",
         *([] if job.peak_memory_mb is None else [f"peak memory: {job.peak_memory_mb:.0f} MB"]),

@@ -6,6 +6,7 @@ import os
 from infnet.commands.train import (
     add_recipe_arguments,
     add_supervised_arguments,
+    check_extra,
     read_extra,
     recipe_from,
     tell_estimate,
@@ -34,6 +35,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     if options.initial:
         find_card(options.initial)
     check_folds(slices, options.folds, options.only_fold)
+    chosen = range(options.folds) if options.only_fold is None else [options.only_fold]
+    for index in chosen:
+        check_extra(options, index)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("Several processes cannot share a fold; give each a fold of its own (--only-fold).")
 
@@ -44,7 +48,6 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
     recipe = recipe_from(options, options.task)
     initial = load_model(options.initial) if options.initial else None
-    chosen = range(options.folds) if options.only_fold is None else [options.only_fold]
     if options.estimate:
         parts = [
             Training(

@@ -90,7 +90,8 @@ def _read(options: argparse.Namespace, reporter: Reporter) -> "tuple[SourceSerie
     if study and (options.lungs or options.lobes):
         raise InputError(f"{options.result}: a study has its own lungs and lobes; --lungs and --lobes go without one.")
     provenance = study.provenance if study else read_provenance(read_image(options.result))
-    series = read_series(options.series, provenance.get("series_instance_uid"))
+    # Of a study's CT only the geometry is needed: its values were looked at when the study was made.
+    series = read_series(options.series, provenance.get("series_instance_uid"), trust_hu=study is not None)
     for warning in series.warnings:
         reporter.message(f"Warning: {warning}")
     result = _of_study(study) if study else _of_files(options, series, provenance)

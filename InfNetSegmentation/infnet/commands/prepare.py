@@ -112,7 +112,8 @@ def _cases(path: Path) -> "list[Case]":
 def _prepare(case: "Case", options: argparse.Namespace, look: "SliceLook", reporter: Reporter) -> "list[PreparedSlice]":
     import numpy as np
 
-    from infnet.anatomy.lungs import lung_envelope, segment_lungs
+    from infnet.anatomy.envelope import lung_envelope
+    from infnet.anatomy.lungs import segment_lungs
     from infnet.data.orientation import AxialView
     from infnet.data.prepared import cut
     from infnet.data.volumes import read_ct

@@ -34,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     import json
 
+    from infnet.anatomy.envelope import with_infected_lung
     from infnet.anatomy.lobes import segment_lobes
-    from infnet.anatomy.lungs import SOURCE, lung_warnings, segment_lungs, with_infected_lung
+    from infnet.anatomy.lungs import SOURCE, lung_warnings, segment_lungs
     from infnet.data.files import check_output, written_whole
     from infnet.data.volumes import read_ct
     from infnet.quantification.label_images import read_findings, read_lungs

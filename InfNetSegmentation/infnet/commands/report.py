@@ -58,7 +58,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     path = options.ct or study.ct
     if not path.exists():
         raise InputNotFoundError(f"{path}: the CT of {options.study} is not there; name it with --ct.")
-    ct, _ = read_ct(path)
+    # Whether its values are Hounsfield units was settled when the study was made, which tells of it.
+    ct, _ = read_ct(path, trust_hu=True)
     reporter.progress("read", 1, 1)
     report = compose(study, ct, date.today().isoformat(), change, reporter.progress)
     reporter.progress("write", 0, 1)

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from infnet.commands.arguments import (
     add_precision_argument,
     add_runtime_argument,
     add_trust_argument,
+    volume_ml,
 )
 from infnet.commands.tables import table_lines
 from infnet.errors import InputError, OutputError
@@ -51,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--minimum-lesion-ml",
-        type=float,
+        type=volume_ml,
         default=0.0,
         metavar="ML",
         help="leave out connected pieces of infection that are smaller; default %(default)s, none",
@@ -75,17 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.inference.case import Settings
 
-    settings = Settings(
-        options.model,
-        options.labels_model,
-        options.threshold,
-        options.minimum_lesion_ml,
-        options.device,
-        options.lobe_source,
-        options.precision,
-        options.runtime,
-        options.trust_hu,
-    )
+    settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
     if options.cases is None:
         _segment_one(options, settings, reporter)
     else:
@@ -171,14 +163,14 @@ def _segment_many(options: argparse.Namespace, settings: "Settings", reporter: R
     except OSError as error:
         raise OutputError(f"{folder}: no folder can be made there ({error.strerror}).") from error
 
-    left = [case for case in cases if not is_finished(case, settings, folder / case.name)]
-    reporter.message(f"{len(cases)} cases, {len(cases) - len(left)} of them finished already.")
+    finished = {case.name for case in cases if is_finished(case, settings, folder / case.name)}
+    left = [case for case in cases if case.name not in finished]
+    reporter.message(f"{len(cases)} cases, {len(finished)} of them finished already.")
     one_process = options.workers == 1 and options.scheduler is None
     work = partial(
         segment_into_study, settings=settings, studies=folder, progress=reporter.progress if one_process else silent
     )
     outcomes: list[Outcome] = []
-    finished = {case.name for case in cases if case not in left}
     try:
         for outcome in run_cases(left, work, options.workers, options.scheduler, reporter.progress):
             outcomes.append(outcome)

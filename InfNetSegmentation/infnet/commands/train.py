@@ -114,8 +114,19 @@ def read_extra(options: argparse.Namespace, fold: int | None = None) -> "list[La
     """The slices of every ``--extra``; of a cross-validation's ``fold``, its own. Raises InputError."""
     from infnet.data.labelled_slices import read_labelled_slices
 
-    folders = [folder if fold is None else Path(str(folder).replace("{fold}", str(fold))) for folder in options.extra]
-    return [s for folder in folders for s in read_labelled_slices(folder)]
+    return [s for folder in _extra_folders(options, fold) for s in read_labelled_slices(folder)]
+
+
+def check_extra(options: argparse.Namespace, fold: int) -> None:
+    """Raise InputError where `read_extra` would find no slices: when the fold's turn comes, hours may have passed."""
+    from infnet.data.labelled_slices import find_images
+
+    for folder in _extra_folders(options, fold):
+        find_images(folder / "Imgs")
+
+
+def _extra_folders(options: argparse.Namespace, fold: int | None) -> list[Path]:
+    return [folder if fold is None else Path(str(folder).replace("{fold}", str(fold))) for folder in options.extra]
 
 
 def tell_estimate(

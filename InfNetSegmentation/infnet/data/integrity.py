@@ -14,6 +14,8 @@ NIFTI_ENDINGS = (".nii.gz", ".nii")
 _NRRD_ENDINGS, _METAIMAGE_ENDINGS = (".nrrd", ".nhdr"), (".mha", ".mhd")
 _LONGEST_HEADER = 1 << 20
 _BLOCK = 1 << 20
+_ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
+_GZIP_MARK = b"\x1f"
 _NRRD_HEADER = re.compile(rb"NRRD.*?\r?\n\r?\n", re.DOTALL)
 _METAIMAGE_HEADER = re.compile(rb".*?^ElementDataFile *= *([^\r\n]*)\r?\n", re.DOTALL | re.MULTILINE)
 
@@ -114,13 +116,20 @@ def _compressed_voxels(path: Path) -> tuple[Path, int] | None:
 
 
 def _inflated_size(path: Path, offset: int) -> int | None:
-    """Bytes of a zlib or gzip stream that begins at ``offset``; None where it ends early or its checksum is wrong."""
-    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    """Bytes of a zlib or gzip stream that begins at ``offset``, or of several gzip streams in a row.
+
+    None where one ends early or its checksum is wrong.
+    """
+    inflate = zlib.decompressobj(_ZLIB_OR_GZIP)
     size = 0
     with path.open("rb") as file:
         file.seek(offset)
         try:
-            while not inflate.eof and (block := inflate.unconsumed_tail or file.read(_BLOCK)):
+            while block := inflate.unconsumed_tail or inflate.unused_data or file.read(_BLOCK):
+                if inflate.eof:
+                    if not block.startswith(_GZIP_MARK):
+                        break
+                    inflate = zlib.decompressobj(_ZLIB_OR_GZIP)
                 size += len(inflate.decompress(block, _BLOCK))
         except zlib.error:
             return None

@@ -48,10 +48,13 @@ class AxialView:
 
     @property
     def voxels(self) -> NDArray[Any]:
-        """The voxels (z, y, x) in the volume's own memory: to read, and as long as this view is there."""
+        """The voxels (z, y, x) in the volume's own memory: to read, and only as long as the volume is there."""
+        return self.turn(sitk.GetArrayViewFromImage(self._volume))
+
+    def turn(self, array: NDArray[Any]) -> NDArray[Any]:
+        """An array on the volume's own grid (k, j, i), seen as this view's (z, y, x), in the same memory."""
         # NumPy's axes are (z, y, x), SimpleITK's (x, y, z).
-        array = sitk.GetArrayViewFromImage(self._volume).transpose([2 - axis for axis in self._permutation[::-1]])
-        return np.flip(array, self._flipped_axes())
+        return np.flip(array.transpose([2 - axis for axis in self._permutation[::-1]]), self._flipped_axes())
 
     def array(self) -> NDArray[Any]:
         """A copy of the voxels, (z, y, x)."""

@@ -62,7 +62,7 @@ def cut(
 ) -> Iterator[tuple[PreparedSlice, NDArray[np.uint8]]]:
     """Every axial slice of a CT (HU) that shows lung, as 8-bit picture in the training look.
 
-    ``envelope`` (z, y, x) is nonzero in lung and what may be lung (`infnet.anatomy.lungs.lung_envelope`); with
+    ``envelope`` (z, y, x) is nonzero in lung and what may be lung (`infnet.anatomy.envelope.lung_envelope`); with
     ``black_outside``, all else is black.
     """
     hu = AxialView(ct).array()

@@ -16,6 +16,7 @@ from infnet.errors import (
     OutOfMemoryError,
     OutputError,
     UnreadableImageError,
+    is_out_of_memory,
 )
 
 IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".mha")
@@ -111,7 +112,7 @@ def _read_file(path: Path) -> sitk.Image:
         return sitk.ReadImage(path)
     except (RuntimeError, EOFError) as error:
         reason = str(error).strip().splitlines()[-1]
-        if "allocate" in reason:
+        if is_out_of_memory(error):
             raise OutOfMemoryError(
                 f"{path}: there is not the memory for an image of the size that its header tells; close other "
                 "programs, or crop the CT."

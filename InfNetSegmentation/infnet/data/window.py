@@ -52,7 +52,8 @@ def _quantiles(images: Iterable[ArrayLike]) -> NDArray[np.float64]:
 
 def main() -> None:
     """Fit and print the window of each CT, and that of all together."""
-    from infnet.anatomy.lungs import lung_envelope, segment_lungs
+    from infnet.anatomy.envelope import lung_envelope
+    from infnet.anatomy.lungs import segment_lungs
     from infnet.data.labelled_slices import find_images, read_grey
     from infnet.data.orientation import AxialView
     from infnet.data.volumes import read_ct

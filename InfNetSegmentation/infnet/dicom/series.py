@@ -91,15 +91,15 @@ class SourceSeries:
         return placed
 
 
-def read_series(folder: Path, series_uid: str | None = None) -> SourceSeries:
+def read_series(folder: Path, series_uid: str | None = None, trust_hu: bool = False) -> SourceSeries:
     """The CT series in a folder: the only one, or the longest (`read_ct`).
 
-    ``series_uid`` is that of the series that a result was computed on, where it is known. Raises `InputError` and what
-    `read_ct` raises.
+    ``series_uid`` is that of the series that a result was computed on, where it is known; ``trust_hu`` as for
+    `read_ct`. Raises `InputError` and what `read_ct` raises.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder; give the one that holds the DICOM slices.")
-    ct, warnings = read_ct(folder)
+    ct, warnings = read_ct(folder, trust_hu)
     files, _ = dicom_files(folder)
     images: list[Dataset] = [dcmread(file, stop_before_pixels=True) for file in files]
     distance = _distance_between_slices(ct)

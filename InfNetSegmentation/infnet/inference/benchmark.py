@@ -16,7 +16,8 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
-from infnet.anatomy.lungs import lung_envelope, segment_lungs
+from infnet.anatomy.envelope import lung_envelope
+from infnet.anatomy.lungs import segment_lungs
 from infnet.data.orientation import AxialView
 from infnet.devices import supports_bf16
 from infnet.inference.runtimes import Runtime, make_runtime

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import SimpleITK as sitk
 
 import infnet
+from infnet.anatomy.envelope import with_infected_lung
 from infnet.anatomy.lobes import segment_lobes
-from infnet.anatomy.lungs import SOURCE, lung_warnings, segment_lungs, with_infected_lung
+from infnet.anatomy.lungs import SOURCE, lung_warnings, segment_lungs
 from infnet.data.volumes import dicom_tags, read_ct
 from infnet.errors import InputNotFoundError, InvalidStudyError
 from infnet.inference.slices import SliceLook
@@ -100,6 +101,7 @@ def segment_case(
         segmented = segment_volume(ct, predictor, lungs, look, predictor.threshold, progress, seconds)
     seconds["back-mapping"] -= seconds["network"]
     asked = {**predictor.provenance, "threshold": predictor.threshold}
+    more_warnings = predictor.warnings
     del predictor  # and with it the memory of the networks, for the rest of the work
     with timed(seconds, "back-mapping"):
         findings = _without_small_lesions(segmented.labels, settings.minimum_lesion_ml)
@@ -112,7 +114,7 @@ def segment_case(
             lobes = segment_lobes(ct, lungs, source, case.lobes, progress)
     with timed(seconds, "quantification"):
         measured = measure(ct, findings, lungs, lobes)
-    warnings = [*warnings, *missed, *measured.warnings]
+    warnings = [*warnings, *more_warnings, *missed, *measured.warnings]
     sources = {"lungs": case.lungs.name if case.lungs else SOURCE, **measured.sources}
     (series_uid,) = dicom_tags(case.ct, "0020|000e")
     provenance = {
@@ -188,11 +190,12 @@ def inputs(case: Case, settings: Settings) -> dict[str, Any]:
 
 def weights(settings: Settings) -> dict[str, str]:
     """SHA-256 of the models' weights, as in a study's provenance. Raises `UnknownModelError` or `InvalidModelError`."""
-    models = {"infection": settings.model, "findings": settings.labels_model}
-    return {
-        f"{task}_weights_sha256": read_card(find_card(model or DEFAULT_MODELS[task])).sha256
-        for task, model in models.items()
-    }
+    infection = read_card(find_card(settings.model or DEFAULT_MODELS["infection"]))
+    if settings.labels_model is None and infection.tells_findings:  # as `SlicePredictor.from_models` does
+        findings = infection
+    else:
+        findings = read_card(find_card(settings.labels_model or DEFAULT_MODELS["findings"]))
+    return {"infection_weights_sha256": infection.sha256, "findings_weights_sha256": findings.sha256}
 
 
 def scan_date(ct: Path) -> str | None:
@@ -223,9 +226,12 @@ def _lungs_and_predictor(
 
 def _without_small_lesions(findings: sitk.Image, minimum_ml: float) -> sitk.Image:
     labels = sitk.GetArrayViewFromImage(findings)
-    kept = sitk.GetImageFromArray(without_small_lesions(labels, minimum_ml, voxel_ml(findings)))
-    kept.CopyInformation(findings)
-    return kept
+    kept = without_small_lesions(labels, minimum_ml, voxel_ml(findings))
+    if kept is labels:  # no second volume in memory
+        return findings
+    image = sitk.GetImageFromArray(kept)
+    image.CopyInformation(findings)
+    return image
 
 
 def load_predictor(settings: Settings) -> "SlicePredictor":

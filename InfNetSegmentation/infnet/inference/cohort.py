@@ -24,7 +24,7 @@ Work = Callable[[Case], None]
 """What is done with a case: it makes the study, or raises. For workers it has to be picklable."""
 
 _VOLUME_ENDINGS = (*IMAGE_ENDINGS, ".mhd")
-_NO_IMAGES = ("DICOMDIR", "README", ".DS_Store")  # what lies beside images on a CD or a Mac
+_NO_IMAGES = ("DICOMDIR", "README")  # what lies beside images on a CD
 _STOP_IS_LOOKED_FOR_S = 1.0
 
 
@@ -169,9 +169,9 @@ def _cases_of_folder(folder: Path) -> list[Case]:
 
 
 def _holds_dicom(folder: Path) -> bool:
-    """Whether the first file in it is one, by the mark after its preamble (DICOM PS3.10, 7.1)."""
+    """Whether the first file in it, but for hidden ones, is one, by the mark after its preamble (DICOM PS3.10, 7.1)."""
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name not in _NO_IMAGES:
+        if path.is_file() and not path.name.startswith(".") and path.stem.upper() not in _NO_IMAGES:
             with path.open("rb") as file:
                 return file.read(132)[128:] == b"DICM"
     return False

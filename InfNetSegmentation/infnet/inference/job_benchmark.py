@@ -21,13 +21,15 @@ _START = ("start and end", "models")
 class Job:
     """A job's seconds of the clock by stage, of the processor's cores in all, and its peak memory.
 
+    The last two are None where the system does not tell (Windows).
+
     The stage "models" is what the job waits for them, since they are loaded while the lungs are found; "network" what
     it waits for the networks, which get their slices from a second thread; "start and end" what no other stage tells:
     Python's start and the loading of its packages.
     """
 
     seconds: Mapping[str, float]
-    processor_seconds: float
+    processor_seconds: float | None
     peak_memory_mb: float | None
 
     @property
@@ -48,6 +50,7 @@ def measure_job(ct: Path, settings: Settings, study: Path, progress: Progress = 
         "--model": settings.model,
         "--labels-model": settings.labels_model,
         "--threshold": settings.threshold,
+        "--minimum-lesion-ml": settings.minimum_lesion_ml,
         "--device": settings.device,
         "--lobe-source": settings.lobe_source,
         "--precision": settings.precision,
@@ -55,6 +58,7 @@ def measure_job(ct: Path, settings: Settings, study: Path, progress: Progress = 
     }
     for name, value in options.items():
         command += [] if value is None else [name, str(value)]
+    command += ["--trust-hu"] if settings.trust_hu else []
     start, before = time.perf_counter(), os.times()
     told: dict[str, Any] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
@@ -66,8 +70,9 @@ def measure_job(ct: Path, settings: Settings, study: Path, progress: Progress = 
     taken, after = time.perf_counter() - start, os.times()
     if told.get("event") != "result":
         raise InfNetError(f"{ct}: {told.get('message', 'infnet segment ended without a word')}")
+    processor_seconds = after.children_user + after.children_system - before.children_user - before.children_system
     return Job(
         {_START[0]: taken - sum(told["seconds"].values()), **told["seconds"]},
-        after.children_user + after.children_system - before.children_user - before.children_system,
+        None if os.name == "nt" else processor_seconds,
         told["peak_memory_mb"],
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,22 +14,18 @@ from torch.nn import functional
 
 import infnet
 from infnet.devices import autocast_dtype, choose_device
-from infnet.errors import InvalidModelError, OutOfMemoryError
-from infnet.inference.runtimes import Runtime, choose_runtime, make_runtime
+from infnet.errors import InvalidModelError, OutOfMemoryError, is_out_of_memory
+from infnet.inference.mirror_images import MIRRORINGS, InfectionPrediction, mean_over_mirror_images
+from infnet.inference.runtimes import choose_runtime, make_runtime
 from infnet.inference.runtimes.probabilities import FindingsProbabilities, InfectionProbabilities
-from infnet.weights.cards import DEFAULT_MODELS, ModelCard
+from infnet.inference.runtimes.pytorch import TorchRuntime
+from infnet.weights.cards import DEFAULT_MODELS
 from infnet.weights.store import Model, load_model
 
 FloatSlice = NDArray[np.float32]
 
 _CPU_BATCH, _BATCH = 4, 8  # on a CPU more gains nothing, and costs memory (docs/speed.md)
 _ROUNDING = 1e-5  # of a probability
-
-MIRRORINGS = ((), (-1,), (-2,), (-2, -1))
-"""Axes along which the mirror images are turned, whose mean is the answer.
-
-On ten held-out slices of COVID-SemiSeg, Dice at 0.5 was 0.02 better than from the slice alone.
-"""
 
 
 @dataclass(frozen=True)
@@ -93,6 +89,7 @@ class SlicePredictor:
         self._ask_findings = None
         if findings is not None:
             self._ask_findings = make_runtime(self._runtime, findings, self._device, precision)
+        self._warnings: list[str] = []
         self._batch_size = batch_size or (_CPU_BATCH if self._device.type == "cpu" else _BATCH)
 
     @classmethod
@@ -131,6 +128,11 @@ class SlicePredictor:
         }
 
     @property
+    def warnings(self) -> list[str]:
+        """What a reader of the result should know of how it was had, one sentence each; grows while it predicts."""
+        return list(self._warnings)
+
+    @property
     def threshold(self) -> float:
         """The probability from which a pixel counts as infected."""
         return self._threshold
@@ -162,16 +164,25 @@ class SlicePredictor:
                 batch = batch[len(predictions) :]
             elif self._batch_size > 1:
                 self._batch_size //= 2
+            elif self._device.type != "cpu":
+                self._move_to_cpu()
             else:
-                raise OutOfMemoryError(
-                    f"{self._device} has not the memory for one slice; close other programs or use --device cpu."
-                )
+                raise OutOfMemoryError("There is not the memory for one slice; close other programs.")
+
+    def _move_to_cpu(self) -> None:
+        self._warnings.append(
+            f"The device {self._device} had not the memory for one slice; the CPU went on, which takes longer."
+        )
+        for runtime in (self._ask_infection, self._ask_findings):
+            if isinstance(runtime, TorchRuntime):  # as all are, away from the CPU
+                runtime.move_to_cpu()
+        self._device, self._dtype, self._batch_size = torch.device("cpu"), None, _CPU_BATCH
 
     def _predict_if_memory_allows(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction] | None:
         # Returns instead of raising: an exception would keep the failed batch's tensors alive.
         try:
             return self._predict(batch)
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:
             if is_out_of_memory(error):
                 return None
             raise
@@ -179,7 +190,7 @@ class SlicePredictor:
     @torch.inference_mode()
     def _predict(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction]:
         card = self._infection
-        answer, passed = _mean_over_mirror_images(
+        answer, passed = mean_over_mirror_images(
             self._ask_infection, stack(batch, card.input_size), card, card.gate_threshold
         )
         answer.infection[~passed] = 0
@@ -211,13 +222,6 @@ class SlicePredictor:
         return consolidation
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch means that memory is short; on the CPU and on MPS it has no class of its own."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        phrase in str(error) for phrase in ("out of memory", "can't allocate memory", "not enough memory")
-    )
-
-
 def stack(slices: Sequence[FloatSlice], size: int) -> torch.Tensor:
     """Slices of any sizes as one (N, 1, size, size) tensor on the CPU."""
     resized = [
@@ -233,21 +237,13 @@ def resize(map_: torch.Tensor, shape: tuple[int, ...]) -> FloatSlice:
     return resized[0, 0].numpy()
 
 
-class InfectionPrediction(NamedTuple):
-    """Probabilities of an infection model: (N, 1, S, S), and of the gate (N,); None for what it does not say."""
-
-    infection: torch.Tensor
-    consolidation: torch.Tensor | None
-    gate: torch.Tensor | None
-
-
 @torch.inference_mode()
 def predict_infection(model: Model, image: torch.Tensor) -> InfectionPrediction:
     """What a model says of grey slices (N, 1, S, S) in [0, 1]: the means over the mirror images.
 
     That of the infection is calibrated by the card's ``temperature`` and ``offset``.
     """
-    return _mean_over_mirror_images(InfectionProbabilities(model), image, model.card)[0]
+    return mean_over_mirror_images(InfectionProbabilities(model), image, model.card)[0]
 
 
 def infection_probability(model: Model, image: torch.Tensor) -> torch.Tensor:
@@ -260,26 +256,3 @@ def consolidation_probability(model: Model, image: torch.Tensor, prior: torch.Te
     """Probability of consolidation given infection (N, 1, S, S), for slices and infection maps (N, 1, S, S)."""
     probability: torch.Tensor = FindingsProbabilities(model)(image, prior).consolidation
     return probability
-
-
-def _mean_over_mirror_images(
-    ask: Runtime, image: torch.Tensor, card: ModelCard, gate_threshold: float | None = None
-) -> tuple[InfectionPrediction, torch.Tensor]:
-    """The means, and which slices have passed the gate (N,): of the others, the answers to the slice as it is."""
-    whole, *mirrorings = MIRRORINGS
-    # A copy: OpenVINO writes the next answer into the same memory.
-    means = {name: value.clone() for name, value in ask(image.flip(whole))._asdict().items() if value is not None}
-    passed = torch.ones(len(image), dtype=torch.bool)
-    if gate_threshold is not None and "gate" in means:
-        passed = means["gate"] >= gate_threshold
-    if passed.any():
-        for axes in mirrorings:
-            for name, value in ask(image[passed].flip(axes))._asdict().items():
-                if value is not None:
-                    means[name][passed] += value.flip(axes) if value.ndim == 4 else value
-        for mean in means.values():
-            mean[passed] /= len(MIRRORINGS)
-    infection = means["infection"]
-    if (card.temperature, card.offset) != (1, 0):  # fitted to such means
-        infection = torch.sigmoid(torch.logit(infection, eps=1e-6) / card.temperature + card.offset)
-    return InfectionPrediction(infection, means.get("consolidation"), means.get("gate")), passed

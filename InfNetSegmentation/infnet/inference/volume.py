@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from infnet.anatomy.lungs import lung_envelope
+from infnet.anatomy.envelope import lung_envelope
 from infnet.data.nrrd import write_nrrd
 from infnet.data.orientation import AxialView
 from infnet.data.volumes import write_image

@@ -143,7 +143,8 @@ def map_change(earlier: Study, later: Study, progress: Progress = silent) -> Cha
     """
     chests = []
     for study in (earlier, later):
-        ct, _ = read_ct(study.ct)
+        # Whether its values are Hounsfield units was settled when the study was made, which tells of it.
+        ct, _ = read_ct(study.ct, trust_hu=True)
         findings = study.findings()
         if findings.GetSize() != ct.GetSize():
             raise InputError(f"{study.ct}: no longer the CT of {study.folder}; segment it again.")

@@ -14,8 +14,12 @@ def without_small_lesions(findings: NDArray[np.uint8], minimum_ml: float, voxel_
     piece of all findings together, over faces, edges and corners: a consolidation with its rim of ground glass is one.
     """
     minimum_voxels = minimum_ml / voxel_ml - _ROUNDING
-    if minimum_voxels <= 1:
+    boxes = ndimage.find_objects((findings > 0).view(np.uint8)) if minimum_voxels > 1 else []
+    if not boxes:
         return findings
-    lesions, _ = ndimage.label(findings > 0, np.ones((3,) * findings.ndim))
+    result = findings.copy()
+    inside = result[boxes[0]]  # of a whole CT, the lesions' numbers would take a gigabyte
+    lesions, _ = ndimage.label(inside > 0, np.ones((3,) * findings.ndim))
     kept = np.bincount(lesions.ravel()) >= minimum_voxels
-    return np.where(kept[lesions], findings, np.uint8(0))
+    inside[~kept[lesions]] = 0
+    return result

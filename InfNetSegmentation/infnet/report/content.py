@@ -10,18 +10,14 @@ import SimpleITK as sitk
 from infnet import __version__
 from infnet.data.volumes import on_one_grid
 from infnet.errors import GeometryError
-from infnet.quantification.measurements import (
-    HYPERINFLATED_BELOW_HU,
-    POORLY_AERATED_BELOW_HU,
-    WELL_AERATED_BELOW_HU,
-    Row,
-)
+from infnet.quantification.measurements import Row
 from infnet.quantification.study import Study
 from infnet.report.change import Change
 from infnet.report.charts import chart
 from infnet.report.layout import Fact, Figure, Table
-from infnet.report.numbers import DASH, hounsfield, number, percent, signed
+from infnet.report.numbers import DASH, number, percent, signed
 from infnet.report.pictures import LUNG_WINDOW, montage, projections
+from infnet.report.tables import density_table, findings_table
 from infnet.reporting import Progress, silent
 from infnet.weights.cards import shipped_models
 
@@ -40,6 +36,7 @@ _NAMES = {
     "smallest_crop": "Smallest crop, share of the lungs' box",
     "transposed": "Slices transposed for the networks",
     "series_instance_uid": "Series Instance UID",
+    "minimum_lesion_ml": "Smallest lesion that counts, mL",
     "slices": "Slices with lung",
     "slices_without_infection": "Of these without infection by the model's gate",
     "mirror_images": "Mirror images averaged",
@@ -94,11 +91,11 @@ def compose(
         header=_header(study, ct, made),
         warnings=study.warnings,
         summary=_summary(study),
-        findings=_findings_table(study),
+        findings=findings_table(study),
         chart=bars,
         slices=slices,
         solid=solid,
-        density=_density_table(study.table),
+        density=density_table(study.table),
         change=change,
         provenance=_provenance(study),
         limits=_limits(study),
@@ -168,79 +165,6 @@ def _chart(rows: Sequence[Row]) -> Figure:
         f"The networks call {percent(total['infection_percent'])} of the lungs infected; by density alone, "
         f"{percent(dense)} are poorly or non-aerated. Density counts vessels, motion and the edges of the lungs too: "
         "the two are to be compared, neither is the truth.",
-    )
-
-
-def _findings_table(study: Study) -> Table:
-    rows = [
-        [
-            row["region"].capitalize(),
-            number(row["volume_ml"]),
-            number(row["ggo_ml"]),
-            number(row["ggo_percent"]),
-            number(row["consolidation_ml"]),
-            number(row["consolidation_percent"]),
-            number(row["infection_ml"]),
-            number(row["infection_percent"]),
-            DASH if row["severity"] is None else str(row["severity"]),
-        ]
-        for row in study.table
-    ]
-    if study.severity is not None:
-        rows[-1][-1] = f"{study.severity}/25"
-    return Table(
-        "Findings",
-        (
-            ("Region", ()),
-            ("Volume", ("mL",)),
-            *((name, ("mL", "%")) for name in ("Ground glass", "Consolidation", "Infection")),
-            ("Score", (f"0{DASH}5",)),
-        ),
-        rows,
-        "Percentages are of the region's volume. " + _score_note(study),
-    )
-
-
-def _score_note(study: Study) -> str:
-    if study.severity is None and study.sources.get("lobes") in (None, "none"):
-        return "The lobes were not told apart, so there is no severity score."
-    if all(row["severity"] is None for row in study.table):
-        return "The parts are not lobes, so there is no severity score."
-    definition = (
-        "Severity score of a lobe by its infected share (Pan et al., Radiology 2020): 0 none, 1 below 5 %, 2 to 25 %, "
-        "3 below 50 %, 4 to 75 %, 5 above; "
-    )
-    if study.severity is None:
-        return definition + "a lobe is missing, so there is no total."
-    return definition + "the total is out of 25."
-
-
-def _density_table(rows: Sequence[Row]) -> Table:
-    low, middle, high = (
-        signed(str(hu)) for hu in (HYPERINFLATED_BELOW_HU, WELL_AERATED_BELOW_HU, POORLY_AERATED_BELOW_HU)
-    )
-    return Table(
-        "Density and aeration",
-        (
-            ("Region", ()),
-            ("Mean ± SD in HU", ("whole region", "ground glass", "consolidation")),
-            ("Share of the volume in %", ("hyperinflated", "well aerated", "poorly aerated", "non-aerated")),
-        ),
-        [
-            [
-                row["region"].capitalize(),
-                hounsfield(row["volume_mean_hu"], row["volume_sd_hu"]),
-                hounsfield(row["ggo_mean_hu"], row["ggo_sd_hu"]),
-                hounsfield(row["consolidation_mean_hu"], row["consolidation_sd_hu"]),
-                number(row["hyperinflated_percent"]),
-                number(row["well_aerated_percent"]),
-                number(row["poorly_aerated_percent"]),
-                number(row["non_aerated_percent"]),
-            ]
-            for row in rows
-        ],
-        f"Hyperinflated below {low} HU, well aerated to {middle}, poorly aerated to {high}, non-aerated above, by the "
-        "CT's values alone.",
     )
 
 

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader
 from infnet.data.labelled_slices import LabelledSlice
 from infnet.data.slice_dataset import SeededSampler, SliceDataset
 from infnet.devices import autocast_dtype, choose_device
-from infnet.errors import CancelledError, InputError
+from infnet.errors import CancelledError, InputError, OutOfMemoryError, is_out_of_memory
 from infnet.networks.pretrained import load_imagenet_weights
 from infnet.reporting import Progress, silent
 from infnet.training.batches import DealtBatches
@@ -59,9 +60,52 @@ def fit(
 
     ``run_folder`` gets the losses as CSV and checkpoints (`infnet.training.checkpoints`); where there are some
     already, the run goes on from the newest, with the same draws as if it had never stopped and its losses in a CSV of
-    their own. Raises InputError where the slices are too few or lack what the network shall learn, where ``initial``
-    does not fit, for a batch that cannot be shared evenly, and for the folder of another training.
+    their own. Where a device has not the memory for a batch, it goes on with halves, quarters … of one whose gradients
+    are added up, and says so in the log.
+
+    Raises InputError where the slices are too few or lack what the network shall learn, where ``initial`` does not fit,
+    for a batch that cannot be shared evenly, and for the folder of another training; OutOfMemoryError where there is
+    not the memory for one slice, or several processes train.
     """
+    attempt = partial(
+        _fit, slices, recipe, run_folder, device, progress, stage, initial, precision, devices, checkpoint_seconds
+    )
+    parts = 1
+    while (module := _if_memory_allows(attempt, parts)) is None:
+        parts *= 2
+        if parts >= 2 * min(recipe.batch_size, len(slices)) or TorchElasticEnvironment.detect() or devices > 1:
+            raise OutOfMemoryError("There is not the memory for this; choose a smaller network, size or batch.")
+        logging.getLogger(__name__).warning(
+            "The memory is too short for a batch of %d: it is looked at in %d parts, which takes longer.",
+            recipe.batch_size,
+            parts,
+        )
+    return module
+
+
+def _if_memory_allows(attempt: Callable[[int], SliceModule], parts: int) -> SliceModule | None:
+    # Returns instead of raising: an exception would keep the failed step's tensors alive.
+    try:
+        return attempt(parts)
+    except Exception as error:
+        if is_out_of_memory(error):
+            return None
+        raise
+
+
+def _fit(
+    slices: Sequence[LabelledSlice],
+    recipe: Recipe,
+    run_folder: Path,
+    device: str,
+    progress: Progress,
+    stage: str,
+    initial: Model | None,
+    precision: str,
+    devices: int,
+    checkpoint_seconds: float,
+    parts: int,
+) -> SliceModule:
     draws = SeededSampler(slices, recipe.seed, recipe.healthy_share, recipe.soft_share)
     batch_size = min(recipe.batch_size, len(draws))
     if batch_size < 2:
@@ -85,6 +129,7 @@ def fit(
             processes=trainer.world_size,
         )
         module = MODULES[recipe.task](recipe, batches.steps_per_epoch)
+        module.parts = parts
         found = checkpoints.newest()
         if found is None:
             module.initial_weights = _initialise(module, initial)
@@ -146,7 +191,7 @@ def _trainer(
 def _workers(device: torch.device, processes: int) -> int:
     """How many processes prepare the batches of one: none where the CPU trains, else its cores' share, up to eight."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if device.type == "cpu" else min(8, cores // processes - 1)
+    return 0 if device.type == "cpu" else max(0, min(8, cores // processes - 1))
 
 
 def _moving_average(decay: float) -> Callable[..., torch.Tensor]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from infnet.data.slice_dataset import Sample
 from infnet.errors import InputError
@@ -35,6 +36,8 @@ class SliceModule(lightning.LightningModule):
             raise InputError(f"network {recipe.network}: {error}") from error
         self.initial_weights = "random"
         """Where the training started from; kept in its checkpoints."""
+        self.parts = 1
+        """How many parts of a batch are looked at one after the other, where memory is short."""
         self.seconds = 0.0
         """How long the training took up to its last checkpoint, which every training ends with; kept there too."""
 
@@ -58,9 +61,20 @@ class SliceModule(lightning.LightningModule):
         torch.manual_seed(int(sequence.generate_state(1)[0]))
 
     def training_step(self, batch: Sample, batch_index: int) -> torch.Tensor:
-        loss = self.loss(_resized(batch, self.recipe.size_at(self.global_step)))
+        loss = self._loss_in_parts(_resized(batch, self.recipe.size_at(self.global_step)))
         self.log("loss", loss)
         self.log("epoch", self.global_step / self.steps_per_epoch)
+        return loss
+
+    def _loss_in_parts(self, batch: Sample) -> torch.Tensor:
+        """The loss of the whole batch; of each part, only the loss is kept, and the rest computed again backwards."""
+        if self.parts == 1:
+            return self.loss(batch)
+        images = len(batch.image)
+        loss = torch.zeros((), device=batch.image.device)
+        for part in zip(*(t.chunk(self.parts) for t in batch), strict=True):
+            mean = checkpoint(self.loss, Sample(*part), use_reentrant=False)
+            loss = loss + mean * (len(part[0]) / images)
         return loss
 
     def configure_optimizers(self) -> Any:

@@ -17,6 +17,10 @@ class TorchRuntime:
         self._device = device
         self._dtype = dtype
 
+    def move_to_cpu(self) -> None:
+        """Go on there, in float32."""
+        self._module, self._device, self._dtype = self._module.cpu(), torch.device("cpu"), None
+
     @torch.inference_mode()
     def __call__(self, *images: torch.Tensor) -> Probabilities:
         """Probabilities on the CPU, of images on the CPU."""
