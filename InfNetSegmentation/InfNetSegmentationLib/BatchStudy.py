@@ -53,7 +53,7 @@ def _load(case):
     else:
         from infnet.data.volumes import read_ct, write_image
 
-        image, _warnings = read_ct(case.ct)
+        image, _warnings = read_ct(case.ct, trust_hu=True)  # whoever made the study did
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "ct.nrrd"
             write_image(image, path)
