@@ -71,7 +71,9 @@ class SliceView(_View):
         self.logic.SetMRMLApplicationLogic(applicationLogic)
         applicationLogic.GetSliceLogics().AddItem(self.logic)
         self.logic.SetMRMLScene(slicer.mrmlScene)
-        self.node = self.logic.AddSliceNode(name)
+        # Closing the scene leaves the slice nodes in it, and a second one of a name would not get in.
+        self.node = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode") or self.logic.AddSliceNode(name)
+        self.logic.SetSliceNode(self.node)
         self.node.SetOrientation(orientation)
         self.managers.SetMRMLDisplayableNode(self.node)
 
