@@ -124,7 +124,8 @@ def test_what_a_terminal_cannot_show_is_no_error(files, tmp_path):
 def test_a_run_that_is_told_to_end_leaves_nothing(files, tmp_path, name):
     """As by a cluster's scheduler, by `kill` or by Ctrl-C."""
     _, command = next(commands(files, tmp_path))
-    process = start(command)
+    # Where the tests run in the background of a shell, SIGINT is ignored, and is so by every process that they start.
+    process = start(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert json.loads(process.stdout.readline())["stage"] == "read"
     process.send_signal(getattr(signal, name))
     status, event = ended(process)
