@@ -100,6 +100,13 @@ class ToolError(InfNetError):
     exit_status = 8
 
 
+class DivergedError(InfNetError):
+    """A training's loss is no number any more."""
+
+    code = "diverged"
+    exit_status = 9
+
+
 class UnknownModelError(InfNetError):
     """No model of that name or path."""
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,13 +24,26 @@ def check_output(path: Path, endings: Sequence[str]) -> None:
         raise OutputError(f"{path}: there is no folder {path.parent}.")
     try:
         str(path).encode()
-        is_folder = path.is_dir()
-    except (OSError, UnicodeEncodeError) as error:
+        is_folder = path.resolve().is_dir()
+    except (OSError, RuntimeError, UnicodeEncodeError) as error:  # RuntimeError: a loop of links
         raise OutputError(f"{path}: no file can have this name ({error}).") from error
     if is_folder:
         raise OutputError(f"{path} is a folder; name a file.")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path}: the folder {path.parent} cannot be written to.")
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `OutputError` if no files can be written into ``folder`` later; where there is none, one would be made."""
+    try:
+        str(folder).encode()
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except (OSError, UnicodeEncodeError) as error:
+        raise OutputError(f"{folder}: no folder can have this name ({error}).") from error
+    if not existing.is_dir():
+        raise OutputError(f"{existing} is a file; name a folder.")
+    if not os.access(existing, os.W_OK):
+        raise OutputError(f"{folder}: the folder {existing} cannot be written to.")
 
 
 def read_json(path: Path) -> Any:
@@ -43,18 +58,42 @@ def read_json(path: Path) -> Any:
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``, of the same ending, that becomes ``path`` if the block succeeds.
 
-    Raises `OutputError` if the block or the renaming fails with an operating system's or SimpleITK's error. The
-    temporary file is removed in any case.
+    It is on the disk before it gets its name, so that a power cut leaves no half of it. Raises `OutputError` if the
+    block or the renaming fails with an operating system's or SimpleITK's error. The temporary file is removed in any
+    case but a kill (`remove_unfinished`).
     """
-    temporary = path.with_name(f".{os.getpid()}-{path.name[-40:]}")  # no longer than a name may be
+    # No longer than a name may be.
+    temporary = path.with_name(f".{os.getpid()}-{socket.gethostname()[:40]}-{path.name[-40:]}")
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).strip().splitlines()[-1]
         raise OutputError(f"{path} cannot be written: {reason}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes of this computer that were killed have left of `written_whole` in ``folder`` and below."""
+    if os.name == "nt":  # which cannot be asked for a process without sending it something
+        return
+    ours = re.compile(rf"\.(\d+)-{re.escape(socket.gethostname()[:40])}-")
+    for path in folder.rglob(".*"):
+        if (match := ours.match(path.name)) and not _is_alive(int(match[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        pass
+    return True
 
 
 @contextmanager
@@ -86,17 +125,18 @@ def written_together(folder: Path, last: str, optional: Sequence[str] = ()) -> I
 @contextmanager
 def _sole_writer(folder: Path) -> Iterator[None]:
     """Wait for the other processes that write into ``folder``, then clear away what one that was killed has left."""
+    from filelock import FileLock  # slow to import, and most commands write no study
+
+    lock = FileLock(folder / f"{_UNFINISHED}lock")
+    with suppress(OSError, NotImplementedError):  # some network file systems have no locks
+        lock.acquire()
     try:
-        import fcntl
-    except ImportError:  # Windows locks no folders
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network file systems lock no folders either
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if lock.is_locked:
             for left in folder.glob(f"{_UNFINISHED}*"):
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True)  # but for the lock, which is no folder
         yield
     finally:
-        os.close(descriptor)
+        if lock.is_locked:
+            with suppress(OSError):  # Windows removes it after the release
+                Path(lock.lock_file).unlink()  # who waits for it sees that it is gone, and makes a new one
+            lock.release()
