@@ -18,7 +18,7 @@ prepare_environment() {
         echo "Python's venv module is missing (Debian: apt-get install python3-venv)." >&2
         return 1
     fi
-    prepare_graphics
+    prepare_system "$extra"
     local version
     version=$(cat pyproject.toml Testing/constraints.txt |
         "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
@@ -38,8 +38,9 @@ prepare_environment() {
     touch ".venv/installed-$extra-$version"
 }
 
-# The system's libraries that Qt and VTK load to draw without a screen: installed where that may be done, else named.
-prepare_graphics() {
+# The system's libraries that Qt and VTK load to draw without a screen, and for dev the validator of DICOM objects:
+# installed where that may be done, else named.
+prepare_system() {
     command -v apt-get >/dev/null || return 0
     local known library package missing=
     known=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p)
@@ -55,14 +56,17 @@ libfontconfig.so.1 libfontconfig1
 libxkbcommon.so.0 libxkbcommon0
 libdbus-1.so.3 libdbus-1-3
 LIBRARIES
+    if [ "$1" = dev ] && ! command -v dciodvfy >/dev/null; then
+        missing+=" dicom3tools"
+    fi
     if [ -z "$missing" ]; then
         return 0
     fi
     if [ "$(id -u)" = 0 ]; then
-        echo "Installing the system libraries$missing ..." >&2
+        echo "Installing the system packages$missing ..." >&2
         { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } \
-            >/dev/null || echo "That failed; pictures may be missing." >&2
+            >/dev/null || echo "That failed; pictures may be missing, tests be skipped." >&2
     else
-        echo "For pictures and panels, install these first: sudo apt-get install$missing" >&2
+        echo "For pictures, panels and all tests, install these first: sudo apt-get install$missing" >&2
     fi
 }

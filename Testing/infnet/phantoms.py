@@ -88,8 +88,8 @@ DIRECTIONS = {
 }
 
 
-def write_dicom_series(image, folder, series="1", names=None):
-    """An int16 volume as one DICOM file a slice, in the order of ``names``."""
+def write_dicom_series(image, folder, series="1", names=None, more_tags=()):
+    """An int16 volume as one DICOM file a slice, in the order of ``names``; ``more_tags``: (tag, value)."""
     folder.mkdir(exist_ok=True)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
@@ -108,6 +108,7 @@ def write_dicom_series(image, folder, series="1", names=None):
             "0020|0037": "\\".join(f"{direction[i]:.9f}" for i in (0, 3, 6, 1, 4, 7)),
             "0028|1052": "-1024",
             "0028|1053": "1",
+            **dict(more_tags),
         }
         for key, value in tags.items():
             piece.SetMetaData(key, value)

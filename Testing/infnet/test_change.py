@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from infnet import cli
+from infnet.anatomy.lungs import SOURCE
 from infnet.errors import InputError, NoLungError
 from infnet.quantification import change as change_module
 from infnet.quantification.change import FIGURES, RESOLVED, changes, comparison_warnings, in_order, map_change
+from infnet.quantification.change_plot import plot_changes
 from infnet.quantification.measurements import measure, voxel_ml
 from infnet.quantification.registration import Chest, LungRegistration, _folded, register_lungs
 from infnet.quantification.study import Study, write_study
@@ -102,12 +104,37 @@ def test_studies_are_ordered_by_date_or_as_given(tmp_path):
         in_order([late, replace(early, case="late")])
 
 
+@pytest.mark.parametrize(
+    ("days", "at_the_scans"), [((1, 15), True), ((1, 3, 17), True), ((1, 2, 29), False)], ids=["two", "room", "close"]
+)
+def test_the_plot_names_the_days_of_the_scans_where_there_is_room(tmp_path, days, at_the_scans):
+    scan = chest(empty_grid((28, 24, 16), (12, 12, 15)))
+    figure = plot_changes([study(tmp_path / f"{day}", scan, f"2020-03-{day:02}") for day in days])
+    labels = [tick.get_text() for tick in figure.axes[-1].get_xticklabels()]
+    assert (labels == [f"2020-03-{day:02}" for day in days]) == at_the_scans
+
+
 def test_what_makes_studies_incomparable_is_told(tmp_path):
     one = study(tmp_path / "one", chest(), threshold=0.5, infection_weights_sha256="a")
     assert comparison_warnings([one, one]) == []
-    other = replace(one, sources={"lobes": "zones"}, provenance={"threshold": 0.4, "infection_weights_sha256": "b"})
+    provenance = {"threshold": 0.4, "infection_weights_sha256": "b", "minimum_lesion_ml": 0.1}
+    other = replace(one, sources={"lobes": "zones", "lungs": SOURCE}, provenance=provenance)
     words = " ".join(comparison_warnings([one, other]))
-    assert all(word in words for word in ("lobes", "infection models", "thresholds"))
+    assert all(word in words for word in ("lobes", "infection models", "thresholds", "smallest lesion", "the lungs"))
+
+
+def test_the_map_has_what_the_table_counts(tmp_path):
+    """Findings beyond a lung mask that was given are in neither."""
+    scan = chest(empty_grid((56, 48, 30), (6, 6, 8)))
+    half = Chest(scan.ct, sitk.Cast(scan.lungs == 1, sitk.sitkUInt8), scan.findings)
+    one, other = study(tmp_path / "1", half), study(tmp_path / "2", half)
+    change = map_change(one, other)
+    assert (
+        0
+        < change.volumes_ml["persistent"]
+        <= one.table[-1]["infection_ml"]
+        < np.sum(voxels(scan.findings) > 0) * voxel_ml(scan.ct)
+    )
 
 
 def test_a_moved_chest_with_a_new_and_a_resolved_lesion(tmp_path):

@@ -1,11 +1,14 @@
 """A contrast agent is told of where heart and vessels have it, and is not where bone or calcium are dense."""
 
+import json
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from infnet import cli
 from infnet.anatomy.contrast import contrast_warnings
 from infnet.quantification.measurements import measure
-from phantoms import DIRECTIONS, empty_grid, make_chest
+from phantoms import DIRECTIONS, empty_grid, make_chest, write_dicom_series
 
 BLOOD_HU = 45
 
@@ -47,6 +50,22 @@ def test_it_is_a_warning_of_the_measurements():
         ct, phantom = chest(blood_hu)
         warnings = measure(ct, phantom.findings, phantom.lungs, None).warnings
         assert any("contrast" in warning for warning in warnings) == told
+
+
+@pytest.mark.parametrize(
+    ("agent", "told"), [("OMNIPAQUE 350 ", True), ("APPLIED", True), ("", False), ("NONE", False), (" no", False)]
+)
+def test_the_agent_that_the_dicom_header_names_is_told_of(tmp_path, agent, told):
+    """Blood looks as it does without one: what was given may not be there yet, or gone."""
+    ct, phantom = chest(BLOOD_HU, spacing=6.8)
+    write_dicom_series(ct, tmp_path / "series", more_tags=[("0018|0010", agent)])
+    sitk.WriteImage(phantom.findings, tmp_path / "s.nrrd")
+    sitk.WriteImage(phantom.lungs, tmp_path / "lungs.nrrd")
+    files = ["--segmentation", tmp_path / "s.nrrd", "--lungs", tmp_path / "lungs.nrrd", "-o", tmp_path / "t.json"]
+    assert cli.main(["quantify", *map(str, [tmp_path / "series", *files])]) == 0
+    warnings = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))["warnings"]
+    about = [warning for warning in warnings if "contrast agent" in warning]
+    assert len(about) == told and all(f"names {agent.strip()}." in warning for warning in about)
 
 
 def test_of_one_lung_or_none_nothing_is_told():

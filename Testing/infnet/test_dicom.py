@@ -600,7 +600,20 @@ def test_files_without_a_study_make_the_same_objects(study, tmp_path):
         k: {name: (pytest.approx(value), unit) for name, (value, unit) in v["numbers"].items()}
         for k, v in before.items()
     }
-    assert after["left lung"]["Algorithm Name"] == "Existing lungs: lungs.seg.nrrd"
+    assert after["left lung"]["Algorithm Name"] == "Existing lungs: lungs.seg.nrrd (as given)"
+
+
+def test_lungs_that_slicer_numbered_otherwise_stay_on_their_sides(study, tmp_path):
+    """3D Slicer numbers segments in the order in which they were made: the left lung can be 1."""
+    phantom, _, folder, objects = study
+    swapped = sitk.ChangeLabel(phantom.lungs, {1: 2, 2: 1})
+    for number, name in enumerate(("left lung", "right lung")):
+        swapped.SetMetaData(f"Segment{number}_Name", name)
+        swapped.SetMetaData(f"Segment{number}_LabelValue", str(number + 1))
+    sitk.WriteImage(swapped, tmp_path / "lungs.seg.nrrd")
+    given = (folder / "case/segmentation.seg.nrrd", "--lungs", tmp_path / "lungs.seg.nrrd")
+    assert command(*given, "--series", folder / "series", "-o", tmp_path / "out") == 0
+    assert pydicom.dcmread(tmp_path / "out/lungs.dcm").PixelData == objects["lungs"].PixelData
 
 
 def test_lobes_of_another_geometry_are_refused(study, tmp_path, capsys):

@@ -67,6 +67,13 @@ def test_the_lungs_are_found(chest, which, hardship, request):
         assert share(found > 0, effused(whole[1])) < 0.01
 
 
+def test_gas_in_the_stomach_is_no_lung_on_thick_slices(shared_data):
+    """Of id002 it reaches up beside the left lung, parted from it by less than a slice."""
+    images = (sitk.ReadImage(shared_data / f"lungs/id002_{kind}.nii.gz") for kind in ("ct", "lung"))
+    ct, truth = HARD["slices of 8 mm"](*(sitk.DICOMOrient(image, "LPS") for image in images))
+    assert dice(lungs_of(ct) > 0, voxels(truth) > 0) > 0.972
+
+
 def body_with_dent(below):
     """A right lung with a dent of 20 mm in its lateral border, and lung below it, or the diaphragm."""
     lung = np.zeros((60, 30, 60), bool)

@@ -53,7 +53,7 @@ def test_the_table_of_files(files, tmp_path, capsys):
     values = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
     assert values["schema"] == "infnet-measurements/1" and values["case"] == "ct.nrrd"
     assert values["sources"] == {
-        "findings": "s.seg.nrrd", "lungs": "lungs.nrrd", "lobes": "existing", "lobes_approximate": False,
+        "findings": "s.seg.nrrd", "lungs": "lungs.nrrd (as given)", "lobes": "existing", "lobes_approximate": False,
     }  # fmt: skip
     assert any("right middle lobe" in warning for warning in values["warnings"]) and values["severity"] is None
     with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
@@ -103,6 +103,22 @@ def test_lungs_on_the_wrong_side_are_refused(tmp_path, direction):
         read_lungs(tmp_path / "lungs.nrrd", chest.ct)
     sitk.WriteImage(chest.lungs, tmp_path / "lungs.nrrd")
     assert np.array_equal(voxels(read_lungs(tmp_path / "lungs.nrrd", chest.ct)), voxels(chest.lungs))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_mask_of_both_lungs_in_one_label_is_parted(tmp_path, direction, joined):
+    chest = make_chest(empty_grid((80, 72, 40), (4, 4, 5), DIRECTIONS[direction]), joined=joined, noise_hu=0)
+    sitk.WriteImage(chest.lungs > 0, tmp_path / "lungs.nrrd")
+    found, truth = voxels(read_lungs(tmp_path / "lungs.nrrd", chest.ct)), voxels(chest.lungs)
+    assert np.array_equal(found > 0, truth > 0), "every voxel is kept"
+    assert np.count_nonzero(found != truth) < (1 if not joined else 0.005 * np.count_nonzero(truth))
+
+
+def test_a_mask_of_one_lung_is_not_parted(files, tmp_path):
+    _, chest = files
+    sitk.WriteImage(chest.lungs == 1, tmp_path / "lungs.nrrd")
+    assert np.array_equal(voxels(read_lungs(tmp_path / "lungs.nrrd", chest.ct)), voxels(chest.lungs) == 1)
 
 
 def test_consolidated_lung_counts_where_the_lungs_are_found_in_the_ct(files, tmp_path):

@@ -21,7 +21,7 @@ from infnet.quantification.study import Study, read_study, write_study
 from infnet.report import content
 from infnet.report.content import NOTICE, compose
 from infnet.report.html import render_html
-from infnet.report.numbers import DASH, hounsfield, number
+from infnet.report.numbers import DASH, difference, hounsfield, number
 from infnet.report.pdf import render_pdf
 from infnet.report.pictures import Picture, choose_slices, montage, projections
 from infnet.report.surfaces import SIDES, views
@@ -168,7 +168,8 @@ def says(cell, value):
 def test_the_tables_numbers_are_those_of_result_json(study, page):
     rows = json.loads((study.folder / "result.json").read_text(encoding="utf-8"))["table"]
     findings, density = page.tables
-    assert len(rows) == 9 and len(findings) == len(density) == 2 + len(rows)
+    rows = [row for row in rows if row["region"] != "outside every lobe"]  # there is nothing
+    assert len(rows) == 8 and len(findings) == len(density) == 2 + len(rows)
     for row, cells in zip(rows, findings[2:], strict=True):
         keys = ["volume_ml"] + [
             f"{x}_{unit}" for x in ("ggo", "consolidation", "infection") for unit in ("ml", "percent")
@@ -201,7 +202,7 @@ def test_page_and_pdf_say_the_same(study, page, pdf):
         NOTICE, "case 1", "2020-03-01", "study-ct.nrrd", "56 × 48 × 24 voxels of 6.00 × 6.00 × 8.00 mm, axes LPS",
         f"{total['infection_ml']:.1f} mL ({total['infection_percent']:.1f} %)",
         f"{study.severity} of 25", "The lobes are a guess.", "atlas (approximate)", "threshold and morphology",
-        "−1100 to 250", "Right middle lobe", "Outside every lobe", "What was not validated", "approximate, and so is",
+        "−1100 to 250", "Right middle lobe", "Left lower lobe", "What was not validated", "approximate, and so is",
         "The model bands is not one that InfNet ships", "42 s", "Report made 2026-01-31",
     ]  # fmt: skip
     for text in texts:
@@ -290,6 +291,16 @@ def test_zones_have_no_score_either(phantom, tmp_path):
     zones = Lobes(lung_zones(phantom.lungs), "zones", True, [], ZONES)
     page = Page(render_html(compose(write(tmp_path / "study", phantom, zones), phantom.ct, "2026-01-31")))
     assert "The parts are not lobes" in page.text and "Left middle zone" in page.text
+
+
+@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_outside_every_lobe_is_shown_where_it_is_something(phantom, tmp_path, whole):
+    image = lobes_of(phantom) if whole else lobes_of(phantom) * (phantom.lungs == 2)
+    made = write(tmp_path / "s", phantom, Lobes(image, "existing", False, []))
+    report = compose(made, phantom.ct, "2026-01-01")
+    for table in (report.findings, report.density):
+        assert ("Outside every lobe" not in [row[0] for row in table.rows]) == whole
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -436,6 +447,13 @@ def test_numbers_have_one_decimal(value, text):
     assert number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, DASH), (18.66, "+18.7"), (-3.04, "−3.0"), (0.04, "0.0"), (-0.04, "0.0"), (0.05, "+0.1")]
+)
+def test_a_change_has_its_sign(value, text):
+    assert difference(value) == text
+
+
 def test_a_single_voxel_has_no_deviation():
     assert hounsfield(-512.4, None) == "−512" and hounsfield(None, None) == DASH
     assert hounsfield(-512.4, 20.6) == "−512 ± 21"
@@ -576,7 +594,7 @@ def test_change_over_time_is_told(study, compared, tmp_path):
     assert earlier[:2] == ["case 1", "2020-03-01"] and earlier[-3:] == [DASH, DASH, f"{study.severity}/25"]
     assert later[:2] == ["case 2", "2020-04-01"] and later[-1] == DASH
     assert later[6] == number(second["infection_ml"]) and later[4] == "0.0"
-    assert later[8] == number(second["infection_ml"] - first["infection_ml"]) and later[8].startswith("−")
+    assert later[8] == difference(second["infection_ml"] - first["infection_ml"]) and later[8].startswith("−")
     assert "12.0 mL, new 0.0 mL, resolved 33.3 mL" in page.text and "The sources of the lobes differ." in page.text
     assert len(page.all("img")) == 4
     assert run(study.folder, "-o", tmp_path / "r.pdf", "--change", folder) == 0

@@ -9,11 +9,11 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.segmentation import watershed
 
 from infnet.anatomy.airways import find_airways
 from infnet.anatomy.envelope import hull_of_pixels
 from infnet.anatomy.morphology import Mask, Spacing, closing, dilate, erode, in_mm, opening
+from infnet.anatomy.parting import LEFT, RIGHT, are_beside, centre_of, shrink_factors, sizes_of, split_lungs
 from infnet.data.orientation import AxialView
 from infnet.errors import NoLungError
 from infnet.reporting import Progress, silent
@@ -21,10 +21,8 @@ from infnet.reporting import Progress, silent
 SOURCE = "threshold and morphology"
 """What results say of a mask of `segment_lungs`."""
 
-RIGHT, LEFT = 1, 2
 _NAMES = {RIGHT: "right", LEFT: "left"}
 
-_WORKING_SPACING_MM = 2.0  # of the morphology
 _AIR_BELOW_HU = -400.0  # half way between aerated lung and soft tissue
 _GAS_BELOW_HU = -930.0  # mean of outside air and of bowel gas; that of lung is above, emphysema included
 _POCKET_BELOW_HU = -950.0
@@ -51,7 +49,7 @@ def segment_lungs(ct: sitk.Image, progress: Progress = silent, name: object = "t
     """
     view = AxialView(ct)
     axial = view.image
-    working = sitk.BinShrink(axial, _shrink_factors(axial))
+    working = sitk.BinShrink(axial, shrink_factors(axial))
     hu = np.maximum(sitk.GetArrayFromImage(working).astype(np.float32), -1024)
     spacing = np.array(working.GetSpacing()[::-1])
     progress("lungs", 1, 6)
@@ -90,19 +88,12 @@ def lung_warnings(lungs: sitk.Image) -> list[str]:
     return []
 
 
-def _shrink_factors(image: sitk.Image) -> list[int]:
-    return [
-        min(size, max(1, round(_WORKING_SPACING_MM / spacing)))
-        for size, spacing in zip(image.GetSize(), image.GetSpacing(), strict=True)
-    ]
-
-
 def _air_inside_body(hu: HU, spacing: Spacing) -> Mask:
     """Air that is neither outside the body nor in the table, without larger pockets of gas."""
     air = hu < _AIR_BELOW_HU
     tissue = in_mm(opening, ~air, spacing, (0, _TABLE_SHELL_MM, _TABLE_SHELL_MM))
     components, _ = ndimage.label(tissue)
-    sizes = _sizes(components)
+    sizes = sizes_of(components)
     body = tissue & (components == np.argmax(sizes))
     hulls = np.stack([hull_of_pixels(section) if section.any() else section for section in body])
 
@@ -117,7 +108,8 @@ def _air_inside_body(hu: HU, spacing: Spacing) -> Mask:
 
     # Where only a thin wall parts stomach and lung, they are one component.
     gas = ndimage.uniform_filter(hu, (1, 3, 3)) < _POCKET_BELOW_HU
-    pockets = in_mm(erode, gas, spacing, (_POCKET_MM,) * 3)
+    # Half of a slice counts, or of slices of 8 mm it would take three to show what one is filled with.
+    pockets = in_mm(erode, gas, spacing, (_POCKET_MM - spacing[0] / 2, _POCKET_MM, _POCKET_MM))
     pockets = in_mm(dilate, pockets, spacing, (_POCKET_MM + _BOWEL_WALL_MM,) * 3)
     return np.asarray(air & ~outside[components] & hulls & ~pockets)
 
@@ -132,21 +124,21 @@ def _between(body: Mask, axis: int) -> Mask:
 def _two_lungs(hu: HU, air: Mask, spacing: Spacing) -> Labels | None:
     """The lungs among the pieces of air, as labels; None if there are none."""
     components, _ = ndimage.label(air)
-    sizes = _sizes(components)
+    sizes = sizes_of(components)
     sizes[_means(hu, components) < _GAS_BELOW_HU] = 0
     largest = components == np.argmax(sizes)
     section_mm2 = largest.sum(axis=(1, 2)).max() * spacing[1] * spacing[2]
     if not sizes.any() or section_mm2 < _SMALLEST_SECTION_MM2:
         return None
-    pieces = _split(largest, spacing)
+    pieces = split_lungs(largest, spacing)
     pieces += [
         components == label
         for label in np.flatnonzero(sizes > _SMALLEST_PIECE * sizes.max())
         if label != np.argmax(sizes)
     ]
     pieces.sort(key=np.count_nonzero, reverse=True)
-    x = [_centre(piece)[2] for piece in pieces]
-    if len(pieces) > 1 and _beside(pieces[0], pieces[1], spacing):
+    x = [centre_of(piece)[2] for piece in pieces]
+    if len(pieces) > 1 and are_beside(pieces[0], pieces[1], spacing):
         midline = (x[0] + x[1]) / 2
     else:
         midline = _spine(hu, largest, spacing)
@@ -156,35 +148,9 @@ def _two_lungs(hu: HU, air: Mask, spacing: Spacing) -> Labels | None:
     return labels
 
 
-def _split(piece: Mask, spacing: Spacing) -> list[Mask]:
-    """Lungs that touch, parted at their narrowest connection; the piece alone if it is one lung."""
-    (box,) = ndimage.find_objects(piece.view(np.uint8))
-    inside = piece[box]
-    depth = ndimage.distance_transform_edt(np.pad(inside, ((0, 0), (1, 1), (1, 1))), sampling=spacing)
-    depth = depth[:, 1:-1, 1:-1].astype(np.float32)
-    for margin_mm in np.arange(0.5, 16, 1.5):
-        components, _ = ndimage.label(depth > margin_mm)
-        sizes = _sizes(components)
-        if np.count_nonzero(sizes) < 2:
-            continue
-        first, second = np.argsort(sizes)[:-3:-1]
-        if sizes[second] > 0.2 * sizes[first] and _beside(components == first, components == second, spacing):
-            markers = (components == first) + np.uint8(2) * (components == second)
-            parted = np.zeros(piece.shape, np.uint8)
-            parted[box] = watershed(-depth, markers, mask=inside)
-            return [parted == 1, parted == 2]
-    return [piece]
-
-
-def _beside(one: Mask, other: Mask, spacing: Spacing) -> bool:
-    """Whether two pieces lie side by side, as lungs do, and not one above or before the other as lobes."""
-    z, y, x = np.abs(_centre(one) - _centre(other)) * spacing
-    return bool(x > 50 and x > max(z, y))
-
-
 def _spine(hu: HU, lung: Mask, spacing: Spacing) -> int:
     """x index of the spine: where, behind the centre of the lung, most bone is."""
-    bone = (hu[:, round(_centre(lung)[1]) :] > 150).sum(axis=(0, 1)).astype(np.float64)
+    bone = (hu[:, round(centre_of(lung)[1]) :] > 150).sum(axis=(0, 1)).astype(np.float64)
     return int(np.argmax(ndimage.uniform_filter1d(bone, max(1, round(40 / spacing[2])), mode="constant")))
 
 
@@ -232,7 +198,7 @@ def _faces_chest_wall(lung: Mask, side: int) -> Mask:
 def _on_full_grid(lungs: Labels, working: sitk.Image, axial: sitk.Image) -> Labels:
     """Labels of the working grid on the CT's, their border interpolated between the working grid's voxels."""
     labels = np.zeros(axial.GetSize()[::-1], np.uint8)
-    factors = _shrink_factors(axial)[::-1]
+    factors = shrink_factors(axial)[::-1]
     boxes = ndimage.find_objects(lungs, max_label=2)
     for side in (LEFT, RIGHT):
         box = boxes[side - 1]
@@ -249,19 +215,6 @@ def _on_full_grid(lungs: Labels, working: sitk.Image, axial: sitk.Image) -> Labe
         image = sitk.Resample(image, axial[region[::-1]], sitk.Transform(), sitk.sitkLinear, 0, sitk.sitkUInt8, True)
         labels[region][sitk.GetArrayViewFromImage(image) >= 100] = side
     return labels
-
-
-def _centre(mask: Mask) -> NDArray[np.float64]:
-    """Centre of gravity (z, y, x), by index."""
-    z, yx = mask.sum(axis=(1, 2)), mask.sum(axis=0)
-    return np.array([np.average(np.arange(len(n)), weights=n) for n in (z, yx.sum(axis=1), yx.sum(axis=0))])
-
-
-def _sizes(components: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Number of voxels by component; none for the background."""
-    sizes = np.bincount(components.ravel())
-    sizes[0] = 0
-    return sizes
 
 
 def _means(hu: HU, components: NDArray[np.int32]) -> NDArray[np.float64]:

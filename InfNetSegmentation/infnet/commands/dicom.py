@@ -125,10 +125,10 @@ def _of_study(study: "Study") -> "Result":
 
 
 def _of_files(options: argparse.Namespace, series: "SourceSeries", provenance: Mapping[str, Any]) -> "Result":
-    from infnet.anatomy import regions
     from infnet.anatomy.lobes import segment_lobes
     from infnet.data.volumes import read_image
     from infnet.dicom import export
+    from infnet.quantification.label_images import AS_GIVEN, read_lungs
     from infnet.quantification.measurements import measure
 
     findings, path = _findings(options.result)
@@ -138,18 +138,19 @@ def _of_files(options: argparse.Namespace, series: "SourceSeries", provenance: M
         if options.lobes is not None:
             raise InputError("--lobes needs --lungs: lobes are parts of the lungs.")
         return export.Result(images, provenance=provenance)
-    lungs, path = _labels(options.lungs, len(regions.LUNGS))
-    lungs = series.on_slices(lungs, path)
-    images[export.LUNGS] = lungs, path
+    series.on_slices(read_image(options.lungs), options.lungs)  # raises where something lies beside the series
+    lungs = read_lungs(options.lungs, series.ct)
+    images[export.LUNGS] = lungs, options.lungs
     lobes = None
     if options.lobes is not None:
         series.check_grid(read_image(options.lobes), options.lobes)
         lobes = segment_lobes(series.ct, lungs, existing=options.lobes)
         images[export.LOBES] = lobes.image, options.lobes
-    measured = measure(series.ct, findings, lungs, lobes)
+    agent = str(series.images[0].get("ContrastBolusAgent", ""))
+    measured = measure(series.ct, findings, lungs, lobes, agent)
     return export.Result(
         images,
-        options.lungs.name,
+        options.lungs.name + AS_GIVEN,
         options.lobes.name if options.lobes else "none",
         measured.rows,
         measured.severity,

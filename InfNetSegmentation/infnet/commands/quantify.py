@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="findings: segmentation of 3D Slicer, or label image (1 ground-glass opacity, 2 consolidation)",
     )
     parser.add_argument(
-        "--lungs", type=Path, metavar="L", help="label image (1 right, 2 left); default: found in the CT"
+        "--lungs",
+        type=Path,
+        metavar="L",
+        help="lung mask (1 right, 2 left), taken as it is; default: found in the CT, with the findings in it",
     )
     parser.add_argument("--lobes", type=Path, metavar="B", help="segmentation of the lobes; default: no rows of lobes")
     parser.add_argument(
@@ -34,12 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     import json
 
+    from infnet.anatomy.contrast import AGENT_TAG
     from infnet.anatomy.envelope import with_infected_lung
     from infnet.anatomy.lobes import segment_lobes
     from infnet.anatomy.lungs import SOURCE, lung_warnings, segment_lungs
     from infnet.data.files import check_output, written_whole
-    from infnet.data.volumes import read_ct
-    from infnet.quantification.label_images import read_findings, read_lungs
+    from infnet.data.volumes import dicom_tags, read_ct
+    from infnet.quantification.label_images import AS_GIVEN, read_findings, read_lungs
     from infnet.quantification.measurements import measure, write_table
 
     check_output(options.output, (".csv", ".json"))
@@ -55,12 +59,13 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     else:
         lungs = read_lungs(options.lungs, ct)
         lung_shortcomings = lung_warnings(lungs)
-        lung_source = options.lungs.name
+        lung_source = options.lungs.name + AS_GIVEN
     lobes = None
     if options.lobes is not None:
         lobes = segment_lobes(ct, lungs, existing=options.lobes, progress=reporter.progress)
     reporter.progress("quantify", 0, 1)
-    measured = measure(ct, findings, lungs, lobes)
+    (contrast_agent,) = dicom_tags(options.ct, AGENT_TAG)
+    measured = measure(ct, findings, lungs, lobes, contrast_agent)
     reporter.progress("quantify", 1, 1)
     case = options.case or options.ct.name
     values = {"schema": "infnet-measurements/1", "case": case, **measured.as_dict()}

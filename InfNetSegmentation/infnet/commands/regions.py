@@ -18,7 +18,7 @@ from infnet.quantification.measurements import voxel_ml
 def check_region_output(path: Path, inputs: Sequence[Path]) -> None:
     """Raise `OutputError` if the file cannot be written later, or is one of the inputs."""
     check_output(path, IMAGE_ENDINGS)
-    if path.resolve() in {source.resolve() for source in inputs}:
+    if path.exists() and any(source.exists() and path.samefile(source) for source in inputs):
         raise OutputError(f"{path} is an input; give the output a name of its own.")
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypedDict, cast
 import numpy as np
 import SimpleITK as sitk
 
+from infnet.anatomy.lungs import SOURCE
 from infnet.data.volumes import read_ct
 from infnet.errors import InputError
 from infnet.quantification.measurements import Row, voxel_ml
@@ -90,7 +91,7 @@ def in_order(studies: Sequence[Study]) -> tuple[list[Study], list[str]]:
         raise InputError(f"The studies are of several patients: {', '.join(sorted(patients))}.")
     undated = [study.case for study in studies if study.date is None]
     if undated:
-        return list(studies), [f"The date of {', '.join(undated)} is not known: the order is that of the command."]
+        return list(studies), [f"The date of {', '.join(undated)} is not known: they are in the order given."]
     return sorted(studies, key=lambda study: cast(str, study.date)), []
 
 
@@ -103,6 +104,8 @@ def comparison_warnings(studies: Sequence[Study]) -> list[str]:
         ("infection models", {study.provenance.get("infection_weights_sha256") for study in studies}),
         ("models of the findings", {study.provenance.get("findings_weights_sha256") for study in studies}),
         ("thresholds", {study.provenance.get("threshold") for study in studies}),
+        ("sizes of the smallest lesion", {study.provenance.get("minimum_lesion_ml") for study in studies}),
+        ("sources of the lungs", {study.sources.get("lungs") == SOURCE for study in studies}),
     ):
         if len(values) > 1:
             warnings.append(f"The studies have different {name}: a change may be due to that.")
@@ -148,7 +151,8 @@ def map_change(earlier: Study, later: Study, progress: Progress = silent) -> Cha
         findings = study.findings()
         if findings.GetSize() != ct.GetSize():
             raise InputError(f"{study.ct}: no longer the CT of {study.folder}; segment it again.")
-        chests.append(Chest(ct, study.lungs(), findings))
+        lungs = study.lungs()
+        chests.append(Chest(ct, lungs, sitk.Mask(findings, lungs)))  # what the table counts
     one, other = chests
     registration = register_lungs(one, other, progress)
     moved = sitk.Resample(other.findings, one.findings, registration.transform, sitk.sitkNearestNeighbor, 0)

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
@@ -21,7 +23,8 @@ PANELS = (
 
 
 def plot_changes(studies: Sequence[Study]) -> Figure:
-    """A panel for each of `PANELS`, a line a region; over dates, or study by study where a date is not known.
+    """A panel for each of `PANELS`, a line a region; over dates, or study by study where a date is not known. The
+    dates are those of the scans where there is room for them.
 
     A region that has no volume in any study is left out. Lines of one lung have one dash, to be told apart without
     colours.
@@ -42,15 +45,22 @@ def plot_changes(studies: Sequence[Study]) -> Figure:
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
     for axis in axes[-3:]:
-        if dated:
+        if dated and not _has_room(positions):
             locator = AutoDateLocator(minticks=2, maxticks=6)  # type: ignore[no-untyped-call]
             axis.xaxis.set_major_locator(locator)
             axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
         else:
-            axis.set_xticks(positions, [study.case for study in studies], rotation=30, ha="right", fontsize=8)
+            names = [study.date if dated else study.case for study in studies]
+            axis.set_xticks(positions, names, rotation=30, ha="right", fontsize=8)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9, frameon=False)
     figure.suptitle("Change over time. For research; not for clinical decisions.", fontsize=11)
     return figure
+
+
+def _has_room(dates: Sequence[Any]) -> bool:
+    """Whether the axis has room for each date: none lie closer together than an eighth of the whole time."""
+    days = sorted(dates)
+    return bool(min(later - earlier for earlier, later in pairwise(days)) >= (days[-1] - days[0]) / 8)
 
 
 def write_plot(figure: Figure, path: Path) -> None:

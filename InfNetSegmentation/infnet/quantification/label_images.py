@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from infnet.anatomy.parting import part_lungs
 from infnet.anatomy.recognition import recognise
 from infnet.anatomy.regions import LUNGS
 from infnet.data.findings import FINDINGS
@@ -14,13 +15,16 @@ from infnet.data.volumes import on_one_grid, read_image
 from infnet.dicom import require_highdicom
 from infnet.errors import GeometryError, InputError, NoLungError
 
+AS_GIVEN = " (as given)"
+"""What results add to the name of a lung mask that was given: it is the user's, and findings do not widen it."""
+
 
 def read_lungs(path: Path, ct: sitk.Image) -> sitk.Image:
     """A lung mask (uint8: 0, 1 right, 2 left) of a file, on the CT's grid: nearest neighbours, 0 beyond the file's.
 
-    A label image, or a segmentation as 3D Slicer saves it, whose lungs are known by their codes or names. Raises
-    `InputError` where it is neither, has other labels, or has the right lung on the patient's left; `NoLungError` where
-    it is empty; and `GeometryError` where it lies beside the CT.
+    A label image, or a segmentation as 3D Slicer saves it, whose lungs are known by their codes or names. A label image
+    that has both lungs in label 1 is parted. Raises `InputError` where it is neither, has other labels, or has the
+    right lung on the patient's left; `NoLungError` where it is empty; and `GeometryError` where it lies beside the CT.
     """
     image = read_image(path)
     if names := segment_names(image):
@@ -30,6 +34,8 @@ def read_lungs(path: Path, ct: sitk.Image) -> sitk.Image:
     lungs = _on_grid(_checked(image, path, len(LUNGS)), ct, path)
     if not _any(lungs):
         raise NoLungError(f"{path}: no lung in it; right is 1, left 2.")
+    if not names and sitk.GetArrayViewFromImage(lungs).max() == 1:
+        lungs = part_lungs(lungs)
     mask = AxialView(lungs).array()  # x runs from the patient's right to the left
     right, left = (np.flatnonzero((mask == lung.label).any(axis=(0, 1))) for lung in LUNGS)
     if len(right) and len(left) and right.mean() > left.mean():

@@ -89,14 +89,17 @@ class Measurements:
         }
 
 
-def measure(ct: sitk.Image, findings: sitk.Image, lungs: sitk.Image, lobes: Lobes | None) -> Measurements:
+def measure(
+    ct: sitk.Image, findings: sitk.Image, lungs: sitk.Image, lobes: Lobes | None, contrast_agent: str = ""
+) -> Measurements:
     """Measure the findings (uint8: 0, 1 ground-glass opacity, 2 consolidation) of a CT (HU) within its lungs.
 
     ``lungs`` (uint8: 0, 1 right, 2 left) and ``lobes`` are on the CT's grid, as the findings are. What lies outside
     the lungs is not counted. The columns in mL add up exactly: lobes and "outside every lobe" to the total, right and
     left to the total, ground glass and consolidation to the infection, the four compartments to the volume.
 
-    Without ``lobes`` the rows are the lungs and the total. Raises `ValueError` for images of different sizes.
+    Without ``lobes`` the rows are the lungs and the total. ``contrast_agent`` is what the CT's DICOM header says of it.
+    Raises `ValueError` for images of different sizes.
     """
     regions = lobes.regions if lobes else ()
     sums = _sums(ct, findings, lungs, lobes.image if lobes else None, len(regions))
@@ -114,7 +117,7 @@ def measure(ct: sitk.Image, findings: sitk.Image, lungs: sitk.Image, lobes: Lobe
         rows=rows,
         severity=sum(scores) if len(scores) == len(LOBES) else None,
         sources=_sources(lobes),
-        warnings=[*_warnings(rows, lobes, findings, lungs, size_ml), *contrast_warnings(ct, lungs)],
+        warnings=[*_warnings(rows, lobes, findings, lungs, size_ml), *contrast_warnings(ct, lungs, contrast_agent)],
     )
 
 

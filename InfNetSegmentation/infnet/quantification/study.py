@@ -5,6 +5,8 @@
 ``lungs.nrrd``                uint8: 1 right lung, 2 left lung
 ``lobes.nrrd``                where there are lobes; uint8, the n-th region of the table is label n
 ``infection.nrrd``            optional; float32, probability of infection
+``candidates.nrrd``           optional; labels as the findings, from a lower probability on: the finding that each voxel
+                              is at any threshold above
 ``result.json``               written last: where it is, the study is whole
 ============================  ==========================================================================
 
@@ -28,7 +30,7 @@ from infnet.quantification.measurements import Row
 SCHEMA = "infnet-result/1"
 RESULT = "result.json"
 SEGMENTATION = "segmentation.seg.nrrd"
-LUNGS, LOBES, INFECTION = "lungs.nrrd", "lobes.nrrd", "infection.nrrd"
+LUNGS, LOBES, INFECTION, CANDIDATES = "lungs.nrrd", "lobes.nrrd", "infection.nrrd", "candidates.nrrd"
 
 
 @dataclass(frozen=True)
@@ -124,20 +126,27 @@ def write_study(
     lungs: sitk.Image,
     lobes: sitk.Image | None = None,
     infection: sitk.Image | Callable[[Path], None] | None = None,
+    candidates: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a study into ``study.folder``; one that is there stays until the new one is whole. Raises `OutputError`.
 
     The infection is an image, or what writes one to a path: the largest by far need not be in memory.
     """
     folder = study.folder
-    with written_together(folder, last=RESULT, optional=(LOBES, INFECTION)) as new:
+    with written_together(folder, last=RESULT, optional=(LOBES, INFECTION, CANDIDATES)) as new:
         write_segmentation(findings, new / SEGMENTATION, study.provenance)
-        for name, image in ((LUNGS, lungs), (LOBES, lobes), (INFECTION, infection)):
+        images = ((LUNGS, lungs), (LOBES, lobes), (INFECTION, infection), (CANDIDATES, candidates))
+        for name, image in images:
             if callable(image):
                 image(new / name)
             elif image is not None:
                 write_image(image, new / name)
-        values = {"schema": SCHEMA, **asdict(study), "ct": str(study.ct.absolute())}
-        del values["folder"]
-        text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-        (new / RESULT).write_text(text + "\n", encoding="utf-8")
+        write_result(study, new)
+
+
+def write_result(study: Study, folder: Path) -> None:
+    """Write ``result.json`` alone, into ``folder``: for who writes the images in another way."""
+    values = {"schema": SCHEMA, **asdict(study), "ct": str(study.ct.absolute())}
+    del values["folder"]
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / RESULT).write_text(text + "\n", encoding="utf-8")

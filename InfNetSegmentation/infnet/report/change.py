@@ -8,7 +8,7 @@ from typing import Any
 from infnet.data.files import read_json
 from infnet.errors import InputError
 from infnet.report.layout import Figure, Table
-from infnet.report.numbers import DASH, number
+from infnet.report.numbers import DASH, difference, number
 from infnet.report.pictures import Picture
 
 SCHEMA = "infnet-change/1"
@@ -62,8 +62,8 @@ def _table(values: Mapping[str, Any]) -> Table:
                     for finding in ("ggo", "consolidation", "infection")
                     for unit in ("ml", "percent")
                 ),
-                number(infection["change_since_previous"]),
-                number(infection["change_since_previous_percent"]),
+                difference(infection["change_since_previous"]),
+                difference(infection["change_since_previous_percent"]),
                 DASH if score is None else f"{score}/25",
             ]
         )
@@ -82,10 +82,10 @@ def _table(values: Mapping[str, Any]) -> Table:
             ("Ground glass", pair),
             ("Consolidation", pair),
             ("Infection", pair),
-            ("Change of it", pair),
+            ("Change of infection", pair),
             ("Score", ()),
         ),
         rows,
-        " ".join(["The whole lungs; change of the infection since the study before.", *maps]),
+        " ".join(["The whole lungs. Change: since the study before, in mL and in % of what it was then.", *maps]),
         has_total=False,
     )

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from infnet.data.findings import CONSOLIDATION, GROUND_GLASS_OPACITY
-from infnet.quantification.measurements import OUTSIDE
 from infnet.report.numbers import percent
 from infnet.report.pictures import HATCHES, Picture, colour, save_figure
+from infnet.report.tables import shown
 
 _POORLY_AERATED, _NON_AERATED = "#9ebcda", "#3f5f8f"
 _GREY = "#444444"
@@ -20,7 +20,7 @@ def chart(rows: Sequence[Mapping[str, Any]]) -> Picture:
 
     ``rows`` are those of `infnet.quantification.measurements.Row`; a region without volume has a dash.
     """
-    rows = [row for row in reversed(rows) if row["region"] != OUTSIDE or row["volume_ml"]]  # the first is the lowest
+    rows = shown(rows)[::-1]  # the first is the lowest
     figure = Figure(figsize=(10, 0.75 + 0.28 * len(rows)), layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     hatch = HATCHES[CONSOLIDATION]

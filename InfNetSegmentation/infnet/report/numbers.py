@@ -17,6 +17,13 @@ def number(value: float | None) -> str:
     return signed(f"{value:.1f}")
 
 
+def difference(value: float | None) -> str:
+    """One decimal with the sign of a rise or a fall."""
+    if value is None:
+        return DASH
+    return signed(f"{value:+.1f}") if abs(value) >= 0.05 else "0.0"
+
+
 def percent(value: float | None) -> str:
     return DASH if value is None else f"{number(value)} %"
 

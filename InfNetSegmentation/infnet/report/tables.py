@@ -1,9 +1,11 @@
 """The two tables of a report: findings, and densities, a region a row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from infnet.quantification.measurements import (
     HYPERINFLATED_BELOW_HU,
+    OUTSIDE,
     POORLY_AERATED_BELOW_HU,
     WELL_AERATED_BELOW_HU,
     Row,
@@ -11,6 +13,13 @@ from infnet.quantification.measurements import (
 from infnet.quantification.study import Study
 from infnet.report.layout import Table
 from infnet.report.numbers import DASH, hounsfield, number, signed
+
+AnyRow = TypeVar("AnyRow", bound=Mapping[str, Any])
+
+
+def shown(rows: Sequence[AnyRow]) -> list[AnyRow]:
+    """The rows without what is outside every lobe, where that is nothing."""
+    return [row for row in rows if row["region"] != OUTSIDE or row["volume_ml"]]
 
 
 def findings_table(study: Study) -> Table:
@@ -27,7 +36,7 @@ def findings_table(study: Study) -> Table:
             number(row["infection_percent"]),
             DASH if row["severity"] is None else str(row["severity"]),
         ]
-        for row in study.table
+        for row in shown(study.table)
     ]
     if study.severity is not None:
         rows[-1][-1] = f"{study.severity}/25"
@@ -81,7 +90,7 @@ def density_table(rows: Sequence[Row]) -> Table:
                 number(row["poorly_aerated_percent"]),
                 number(row["non_aerated_percent"]),
             ]
-            for row in rows
+            for row in shown(rows)
         ],
         f"Hyperinflated below {low} HU, well aerated to {middle}, poorly aerated to {high}, non-aerated above, by the "
         "CT's values alone.",
