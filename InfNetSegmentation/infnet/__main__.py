@@ -1,5 +1,3 @@
-import sys
+from infnet.cli import program
 
-from infnet.cli import main
-
-sys.exit(main())
+program()

@@ -2,14 +2,17 @@
 
 import argparse
 import io
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from infnet import __version__, commands
-from infnet.errors import CancelledError, InfNetError, OutOfMemoryError, is_out_of_memory
+from infnet.errors import CancelledError, InfNetError, InputError, OutOfMemoryError, OutputError, is_out_of_memory
 from infnet.reporting import BarReporter, JsonReporter, Reporter
 
 
@@ -37,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         _behave_as_program()
         arguments = sys.argv[1:]
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    if "" in arguments:  # of a variable that is not set; as a path it would be the folder that one is in
+        parser.error("one of the arguments is empty")
+    options = parser.parse_args(arguments)
     options.command_line = shlex.join(["infnet", *arguments])
     reporter: Reporter = (
         JsonReporter(options.stop_file) if options.progress == "json" else BarReporter(options.stop_file)
@@ -49,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(reporter, error)
     except KeyboardInterrupt:
         return _failed(reporter, CancelledError("Interrupted."))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _failed(reporter, InputError(f"{error.filename}: {error.strerror}."))
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -56,8 +66,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def program() -> NoReturn:
+    """`main` as a process of its own, which ends at once: Python would first take PyTorch's modules apart."""
+    status = main()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, AttributeError):  # it is full, or closed; the status tells
+            stream.flush()
+    os._exit(status)
+
+
 def _failed(reporter: Reporter, error: InfNetError) -> int:
-    reporter.error(error)
+    with suppress(OutputError):  # there may be nowhere to tell it
+        reporter.error(error)
     return error.exit_status
 
 
@@ -70,4 +90,4 @@ def _behave_as_program() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

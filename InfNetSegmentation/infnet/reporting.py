@@ -2,7 +2,7 @@
 
 The JSON protocol is one object a line on standard output::
 
-    {"event": "progress", "stage": "infection", "done": 24, "total": 61}
+    {"event": "progress", "stage": "infection", "done": 24, "total": 61}     on CUDA with "gpu_bytes", the peak so far
     {"event": "message", "text": "…"}
     {"event": "result", …}                                   at the end, with exit status 0, or
     {"event": "error", "code": "no-lung", "message": "…"}    with the exit status of the error
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
-from infnet.errors import CancelledError, InfNetError
+from infnet.errors import CancelledError, InfNetError, OutputError
 
 
 class Progress(Protocol):
@@ -60,11 +60,11 @@ class JsonReporter:
         self._stream = stream or sys.stdout
 
     def _send(self, event: str, **fields: Any) -> None:
-        print(json.dumps({"event": event, **fields}), file=self._stream, flush=True)
+        _print(json.dumps({"event": event, **fields}), self._stream)
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self._stop.check()
-        self._send("progress", stage=stage, done=done, total=total)
+        self._send("progress", stage=stage, done=done, total=total, **_gpu_memory())
 
     def message(self, text: str) -> None:
         self._send("message", text=text)
@@ -82,6 +82,21 @@ class JsonReporter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """Raises `OutputError` where it is a pipe that nobody reads any more, or a file on a full disk."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        raise OutputError(f"The standard output cannot be written to ({error.strerror}).") from error
+
+
+def _gpu_memory() -> dict[str, int]:
+    """The most memory that tensors have taken so far on the GPU of this process; nothing where it uses none."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)  # not imported here: most commands need no torch
+    is_used = getattr(cuda, "is_initialized", None)
+    return {"gpu_bytes": cuda.max_memory_allocated()} if cuda and is_used and is_used() else {}
 
 
 class BarReporter:
@@ -114,7 +129,7 @@ class BarReporter:
 
     def result(self, payload: Mapping[str, Any], summary: str) -> None:
         self._bars.stop()
-        print(summary)
+        _print(summary, sys.stdout)
 
     def error(self, error: InfNetError) -> None:
         print(f"infnet: {error}", file=sys.stderr)

@@ -203,6 +203,7 @@ def test_an_unknown_model_or_option_stops_before_the_cases(chests, tmp_path):
     folder, _ = chests
     assert segment("--cases", folder, "-o", tmp_path / "out", "--model", "none") == 5
     assert segment("--cases", folder) == 3
+    assert segment("--cases", folder, "-o", tmp_path / "out", "--workers", 0) == 3
     assert segment(folder / "one.nrrd", "--cases", folder, "-o", tmp_path / "out") == 3
     assert not (tmp_path / "out").exists()
 

@@ -77,6 +77,25 @@ def test_an_empty_file_is_told(tmp_path, tell, ending):
     refused(tell("lungs", path), 3, "unreadable-image", f"{path} is empty", "copy")
 
 
+def test_an_empty_argument_is_not_the_folder_one_is_in(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        cli.main(["segment", "ct.nrrd", "--study", ""])
+    assert "one of the arguments is empty" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+@pytest.mark.parametrize("progress", ["bar", "json"])
+def test_a_standard_output_that_takes_nothing_is_told(progress):
+    command = [sys.executable, "-m", "infnet", "models", "--progress", progress]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, encoding="utf-8", check=False)
+    assert done.returncode == 7
+    told = "infnet: The standard output cannot be written to (No space left on device).\n"
+    assert done.stderr == (told if progress == "bar" else "")  # JSON has nowhere else to go
+
+
 @pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nii.gz"])
 def test_a_wrong_bit_in_compressed_voxels_is_found(ct, tmp_path, ending):
     """ITK alone reads some of them as other voxels, without a word."""
@@ -166,6 +185,24 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, tell):
 def test_names_that_no_file_can_have_are_told(tmp_path, tell, name):
     """Of a name that is not in UTF-8, ITK ends the process."""
     refused(tell("lungs", tmp_path / name), 3, "input", str(tmp_path))
+
+
+@pytest.mark.parametrize("command", ["lungs", "segment"])
+def test_links_in_a_circle_are_told(ct, tmp_path, capsys, command):
+    whole, circle = tmp_path / "ct.nrrd", tmp_path / "circle.nrrd"
+    sitk.WriteImage(ct, whole)
+    circle.symlink_to(circle)
+    for given, output, status in ((circle, tmp_path / "out.nrrd", 3), (whole, circle, 7)):
+        assert cli.main([command, str(given), "-o", str(output), "--progress", "json"]) == status
+        assert "circle.nrrd" in json.loads(capsys.readouterr().out.splitlines()[-1])["message"]
+
+
+@pytest.mark.parametrize("command", [("segment", "--cases"), ("report",), ("predict",), ("convert-checkpoint",)])
+def test_a_name_that_no_file_can_have_is_told_by_every_command(tmp_path, capsys, command):
+    name = str(tmp_path / ("x" * 300))
+    assert cli.main([*command, name, "-o", str(tmp_path / "out.html"), "--progress", "json"]) in (3, 5, 7)
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert event["event"] == "error" and "x" * 300 in event["message"] and not list(tmp_path.iterdir())
 
 
 # Folders of DICOM slices ---------------------------------------------------------------------------------------------

@@ -55,10 +55,10 @@ def model(task, network, alone=False, **card):
     return Model(ModelCard("echo" if task == "infection" else "dark", task, **description, **card), network)
 
 
-def predictor(network, batch_size=4, alone=False, precision="32", threshold=None, findings=None, **card):
+def predictor(network, batch_size=4, alone=False, precision="32", threshold=None, findings=None, device="cpu", **card):
     infection = model("infection", network, alone, **card)
     second = None if alone else model("findings", findings or DarkIsConsolidation())
-    return SlicePredictor(infection, second, "cpu", batch_size, precision, "eager", threshold)
+    return SlicePredictor(infection, second, device, batch_size, precision, "eager", threshold)
 
 
 def test_predictions_come_in_order_and_in_the_slices_sizes():
@@ -126,30 +126,59 @@ def test_short_memory_halves_the_batch_and_loses_no_slice(error):
         list(predictor(Echo(memory=0, error=error))(slices))
 
 
+class Small(torch.nn.Module):
+    """A boundary that cannot be had here: the CPU, called meta, is a device that is short of memory at times."""
+
+    def __init__(self, monkeypatch, memory):
+        super().__init__()
+        self.echo, self.device, self.memory, self.batches = Echo(), torch.device("cpu"), iter(memory), []
+        use = TorchRuntime.use
+
+        def use_the_cpu(runtime, device, dtype):
+            self.device = device
+            use(runtime, torch.device("cpu"), dtype)
+
+        monkeypatch.setattr(TorchRuntime, "use", use_the_cpu)
+        monkeypatch.setattr("infnet.inference.predictor.choose_device", torch.device)
+
+    def forward(self, x):
+        if self.device.type == "meta" and not next(self.memory):
+            raise torch.OutOfMemoryError
+        self.batches.append((self.device.type, len(x)))
+        return self.echo(x)
+
+
 def test_a_device_too_small_for_one_slice_hands_over_to_the_cpu_and_says_so(monkeypatch):
-    """A boundary that cannot be had here: the device is the CPU, called cuda, and ends at the third slice."""
-    left = [8]  # two slices, four mirror images each
-
-    class Small(Echo):
-        def forward(self, x):
-            left[0] -= 1
-            if left[0] < 0:
-                raise torch.OutOfMemoryError
-            return super().forward(x)
-
-    def move_to_cpu(self):
-        left[0] = 99
-        move(self)
-
-    move = TorchRuntime.move_to_cpu
-    monkeypatch.setattr(TorchRuntime, "move_to_cpu", move_to_cpu)
-    asked = predictor(Small(), batch_size=1)
-    asked._device = torch.device("cuda")
+    network = Small(monkeypatch, [True] * 8 + [False])  # two slices, four mirror images each
+    asked = predictor(network, batch_size=1, device="meta")
     predictions = list(asked([np.full((50, 50), 0.1 * i, np.float32) for i in range(1, 10)]))
     assert [round(float(p.infection.mean()), 1) for p in predictions] == [round(0.1 * i, 1) for i in range(1, 10)]
     assert asked.provenance["device"] == "cpu" and asked.provenance["precision"] == "float32"
     (warning,) = asked.warnings
-    assert "cuda had not the memory" in warning
+    assert "meta had not the memory" in warning
+
+
+def test_the_next_case_starts_on_the_device_again(monkeypatch):
+    """After a case with a shortage its results, and those of the case after the next shortage, are of that case."""
+    network = Small(monkeypatch, [False, False, *[True] * 4, False, False])
+    asked = predictor(network, batch_size=2, device="meta")
+    slices = [np.full((50, 50), 0.5, np.float32)] * 2
+    devices, warnings = [], []
+    for _ in range(3):
+        list(asked(slices))
+        devices.append(asked.provenance["device"])
+        warnings.append(len(asked.warnings))
+    assert devices == ["cpu", "meta", "cpu"] and warnings == [1, 0, 1]
+    assert network.batches == [*[("cpu", 2)] * 4, *[("meta", 2)] * 4, *[("cpu", 2)] * 4]
+
+
+def test_smaller_batches_are_those_of_one_case():
+    network = Echo(memory=2)
+    asked = predictor(network)
+    list(asked([np.full((50, 50), 0.5, np.float32)] * 4))
+    network.memory = 4
+    list(asked([np.full((50, 50), 0.5, np.float32)] * 4))
+    assert network.batches == [2] * 8 + [4] * 4
 
 
 def test_other_errors_are_not_taken_for_short_memory():
@@ -220,10 +249,13 @@ def test_a_gate_is_the_mean_of_the_mirror_images_once_it_is_passed():
     assert [p.passed for p in told] == [True, False]
 
 
-@pytest.mark.parametrize(("threshold", "shown"), [(None, 2), (0.65, 1), (0.2, 3), (0.9, 0)])
+@pytest.mark.parametrize(("threshold", "shown"), [(None, 1), (0.9, 1), (0.03, 2), (0.01, 3)])
 def test_what_has_no_infected_pixel_is_not_shown_to_the_findings_network(threshold, shown):
-    """It has no say there; its answers elsewhere, and all labels, are those of a network that is shown everything."""
-    slices = [two_halves(bright) for bright in (0.3, 0.8, 0.6)]
+    """It has no say there; its answers elsewhere, and all labels, are those of a network that is shown everything.
+
+    From 0.05 on it is asked whatever the threshold, so that another one needs no network.
+    """
+    slices = [np.full((64, 64), grey, np.float32) for grey in (0.02, 0.8, 0.04)]
     findings = DarkIsConsolidation()
     asked = predictor(Echo(), findings=findings, threshold=threshold)
     predictions = list(asked(slices))

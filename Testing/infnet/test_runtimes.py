@@ -203,6 +203,19 @@ class Image:
         return self
 
 
+def test_a_network_goes_to_the_device_when_it_is_asked_and_stays_whole():
+    """Meta, which has no numbers, refuses only after the network has come."""
+    small = model()
+    runtime = make_runtime("eager", small, CPU)
+    runtime.use(torch.device("meta"), None)
+    weight = next(small.network.parameters())
+    assert weight.device == CPU
+    with pytest.raises(RuntimeError):
+        runtime(torch.rand(1, 1, 32, 32))
+    weight = next(small.network.parameters())
+    assert weight.device.type == "meta" and not weight.is_inference()
+
+
 def test_only_cuda_is_fed_from_pinned_memory():
     to_cuda, to_mps = Image(), Image()
     assert to_device(to_cuda, torch.device("cuda")) is to_cuda

@@ -107,6 +107,25 @@ def test_the_json_protocol_and_every_output(phantom, ct, models, tmp_path, capsy
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.nii.gz", "p.nrrd", "t.csv"]
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_quantify_gives_the_numbers_of_segment(phantom, ct, tmp_path, given):
+    """A mask that is given stays as it is, though it lacks the consolidation; one that is found is completed."""
+    lungs = tmp_path / "lungs.nrrd"
+    sitk.WriteImage(sitk.Cast(phantom.lungs, sitk.sitkUInt8) * (phantom.findings != 2), lungs)
+    mask = ("--lungs", lungs) if given else ()
+    assert segment(ct, "--study", tmp_path / "s", *mask, lobes="zones") == 0
+    study, found = read_study(tmp_path / "s"), tmp_path / "s/segmentation.seg.nrrd"
+    assert cli.main(["quantify", *map(str, (ct, "--segmentation", found, *mask, "-o", tmp_path / "t.json"))]) == 0
+    measured = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    assert measured["table"] == study.table[-3:] and measured["sources"]["lungs"] == study.sources["lungs"]
+    assert (study.table[-1]["consolidation_ml"] == 0) == given
+    for warnings in (measured["warnings"], study.warnings):
+        assert any("outside the lung mask" in warning for warning in warnings) == given
+    if given:
+        assert study.sources["lungs"] == "lungs.nrrd (as given)"
+        assert np.array_equal(voxels(study.lungs()), voxels(sitk.ReadImage(lungs)))
+
+
 def test_lesions_below_the_minimum_size_are_left_out_of_labels_and_numbers(phantom, ct, tmp_path):
     assert segment(ct, "--study", tmp_path / "all") == 0
     *_, right, left, _ = read_study(tmp_path / "all").table
@@ -194,6 +213,7 @@ def test_dicom_folder_in(tmp_path):
         ("--table", "no folder/t.csv"),
         ("--table", "t.xlsx"),
         ("--probability", "p.png"),
+        ("--study", "n" * 300),
     ],
 )
 def test_outputs_are_checked_before_the_work(ct, models, tmp_path, capsys, option):
@@ -204,6 +224,23 @@ def test_outputs_are_checked_before_the_work(ct, models, tmp_path, capsys, optio
     (error,) = events(capsys)  # no progress before it
     assert error["code"] == "output" and str(tmp_path / value) in error["message"]
     assert models == [] and [p.name for p in tmp_path.iterdir()] == ["folder.nrrd"]
+
+
+@pytest.mark.parametrize("option", ["--lungs", "--lobes"])
+def test_a_given_segmentation_that_is_not_there_is_told_before_the_work(ct, models, tmp_path, capsys, option):
+    given = {"-o": tmp_path / "out.nrrd", option: tmp_path / "none.nrrd"}
+    assert segment(ct, *(x for pair in given.items() for x in pair), "--progress", "json") == 3
+    error = events(capsys)[-1]
+    assert error["code"] == "input-not-found" and str(given[option]) in error["message"] and models == []
+
+
+def test_a_study_in_the_place_of_a_file_is_told_before_the_work(ct, models, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for study in ("file", "file/case"):
+        assert segment(ct, "--study", tmp_path / study, "--progress", "json") == 7
+        (error,) = events(capsys)
+        assert error["message"] == f"{tmp_path / 'file'} is a file; name a folder."
+    assert models == []
 
 
 @pytest.mark.parametrize("probability", ["ct", "out"])

@@ -1,6 +1,7 @@
 """Whole volumes: what the networks find lands where it is, whatever the CT's geometry."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from infnet.anatomy.envelope import with_infected_lung
 from infnet.data.orientation import AxialView
-from infnet.inference.volume import InfectionMap, SliceCounts, segment_volume
+from infnet.inference.volume import LOWEST_THRESHOLD, LungMap, SliceCounts, segment_volume
 from phantoms import CONSOLIDATION_HU, DIRECTIONS, empty_grid, make_chest, oblique_direction
 
 voxels = sitk.GetArrayFromImage
@@ -135,20 +136,40 @@ def test_the_threshold_decides(chest, threshold, found):
         assert (labels[voxels(chest.lungs) > 0] > 0).all()
 
 
+@pytest.mark.parametrize("threshold", [0.02, 0.05, 0.3, 0.7])
+def test_a_result_can_be_labelled_by_any_higher_threshold_without_the_networks(chest, threshold):
+    """The labels of one run follow from the candidates and the probability of any other."""
+
+    def predict(slice_):
+        prediction = BandPredictor.predict(slice_)
+        probability = (slice_ - slice_.min()) / (np.ptp(slice_) or 1)
+        return replace(prediction, infection=probability, consolidation=np.where(slice_ > 0.5, np.float32(0.7), 0))
+
+    segmented, other = (
+        segment_volume(chest.ct, lambda slices: map(predict, slices), chest.lungs, LOOK, t) for t in (threshold, 0.5)
+    )
+    expected = voxels(segmented.labels)
+    assert len(np.unique(expected)) == (2 if threshold > 0.5 else 3), "both findings, where both are that probable"
+    infected = voxels(other.infection.image()) >= threshold
+    assert np.array_equal(voxels(segmented.candidates.image()) * infected, expected)
+    assert np.array_equal(voxels(other.candidates.image()) * infected, expected) == (threshold >= LOWEST_THRESHOLD)
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS.values(), ids=DIRECTIONS)
-@pytest.mark.parametrize("name", ["map.nrrd", "map.mha"])
-def test_an_infection_map_is_written_as_the_volume_that_it_stands_for(tmp_path, direction, name):
+@pytest.mark.parametrize(("name", "dtype"), [("map.nrrd", "float32"), ("map.nrrd", "uint8"), ("map.mha", "float32")])
+def test_a_map_is_written_as_the_volume_that_it_stands_for(tmp_path, direction, name, dtype):
     grid = empty_grid((7, 6, 5), (0.7, 1.1, 2.5), direction)
-    view, infection = AxialView(grid), InfectionMap(grid)
-    expected = np.zeros(view.voxels.shape, np.float32)
+    view, infection = AxialView(grid), LungMap(grid, dtype)
+    expected = np.zeros(view.voxels.shape, dtype)
     random = np.random.default_rng(0)
     for z, box in ((0, np.s_[0:3, 1:4]), (2, np.s_[1:5, 0:3])):
         inside, values = random.random((2, *expected[z][box].shape), np.float32)
+        values = (9 * values).astype(dtype)
         infection.add(z, box, inside > 0.4, values)
         expected[z][box] = values * (inside > 0.4)
     infection.write(tmp_path / name)
     for image in (infection.image(), sitk.ReadImage(tmp_path / name)):
-        assert image.GetPixelID() == sitk.sitkFloat32
+        assert voxels(image).dtype == dtype
         assert np.array_equal(voxels(image), voxels(view.restore(expected)))
         for get in GEOMETRY:
             np.testing.assert_allclose(getattr(image, get)(), getattr(grid, get)(), atol=1e-12)

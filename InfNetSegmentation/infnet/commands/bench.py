@@ -158,7 +158,7 @@ def _job_lines(job: "Job") -> list[str]:
         *stages,
         f"{'total':<18}{total:>8.2f}"
         + ("" if job.processor_seconds is None else f"; of the processor's cores {job.processor_seconds:.2f}"),
-        f"outside the network: {job.share_outside_network:.1%}, start and models apart "
+        f"outside the network: {job.share_outside_network:.1%}, start, end and models apart "
         f"{job.share_outside_network_once_loaded:.1%}",
         *([] if job.peak_memory_mb is None else [f"peak memory: {job.peak_memory_mb:.0f} MB"]),
     ]

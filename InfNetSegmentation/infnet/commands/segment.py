@@ -1,6 +1,7 @@
 """``infnet segment``: ground-glass opacity and consolidation in a chest CT, or in those of many cases."""
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import partial
@@ -45,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", type=Path, metavar="T.csv", help="volumes per lobe, per lung and in total, as CSV")
     parser.add_argument("--probability", type=Path, metavar="P.nrrd", help="probability of infection, as an image")
     parser.add_argument(
-        "--lungs", type=Path, metavar="FILE", help="a lung mask that is there already (1 right, 2 left)"
+        "--lungs",
+        type=Path,
+        metavar="FILE",
+        help="a lung mask that is there already (1 right, 2 left), taken as it is: findings beyond it are not measured",
     )
     parser.add_argument("--lobes", type=Path, metavar="FILE", help="a segmentation of the lobes that is there already")
     parser.add_argument(
@@ -85,7 +89,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Reporter) -> None:
-    from infnet.data.files import check_output
+    from infnet.data.files import check_folder, check_output
     from infnet.data.segmentations import SEGMENTATION_ENDING, write_segmentation
     from infnet.data.volumes import IMAGE_ENDINGS, check_geometry, read_ct, write_image
     from infnet.inference.case import Case, load_predictor, segment_case, weights
@@ -98,9 +102,11 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
     outputs = [(path, endings) for path, endings in outputs if path is not None]
     for path, endings in outputs:
         check_output(path, endings)
+    if options.study is not None:
+        check_folder(options.study)
     read = [path for path in (options.ct, options.lungs, options.lobes) if path is not None]
     written = [path for path, _ in outputs]
-    if len({path.resolve() for path in read + written}) < len(read + written):
+    if len(set(map(os.path.realpath, read + written))) < len(read + written):
         raise OutputError(f"{(written or read)[0]}: the CT and every output need names of their own.")
 
     seconds: dict[str, float] = {}
@@ -155,6 +161,8 @@ def _segment_many(options: argparse.Namespace, settings: "Settings", reporter: R
     alone = ("ct", "study", "table", "probability", "lungs", "lobes")
     if options.output is None or any(getattr(options, name) is not None for name in alone):
         raise InputError("--cases needs -o DIR and goes without CT, --study, --table, --probability, --lungs, --lobes.")
+    if options.workers < 1:
+        raise InputError(f"--workers {options.workers}: give 1 or more.")
     folder = options.output
     cases = read_cases(options.cases)
     weights(settings)  # a model that is not there is no fault of the cases

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import SimpleITK as sitk
 
 import infnet
+from infnet.anatomy.contrast import AGENT_TAG
 from infnet.anatomy.envelope import with_infected_lung
 from infnet.anatomy.lobes import segment_lobes
 from infnet.anatomy.lungs import SOURCE, lung_warnings, segment_lungs
@@ -18,8 +19,8 @@ from infnet.data.volumes import dicom_tags, read_ct
 from infnet.errors import InputNotFoundError, InvalidStudyError
 from infnet.inference.slices import SliceLook
 from infnet.inference.stages import Seconds, timed
-from infnet.inference.volume import InfectionMap, segment_volume
-from infnet.quantification.label_images import read_lungs
+from infnet.inference.volume import LungMap, segment_volume
+from infnet.quantification.label_images import AS_GIVEN, read_lungs
 from infnet.quantification.lesions import without_small_lesions
 from infnet.quantification.measurements import measure, voxel_ml
 from infnet.quantification.study import Study, read_study, write_study
@@ -71,11 +72,12 @@ class SegmentedCase:
     findings: sitk.Image
     lungs: sitk.Image
     lobes: sitk.Image | None
-    infection: InfectionMap
+    infection: LungMap
+    candidates: LungMap
 
     def write(self) -> None:
         """Write it into the study's folder. Raises `OutputError`."""
-        write_study(self.study, self.findings, self.lungs, self.lobes, self.infection.write)
+        write_study(self.study, self.findings, self.lungs, self.lobes, self.infection.write, self.candidates.write)
 
 
 def segment_case(
@@ -94,6 +96,7 @@ def segment_case(
     `InputError` for a lung or lobe segmentation that cannot be used.
     """
     seconds = dict(seconds or {})
+    given = inputs(case, settings)  # a file that is not there ends the work here
     lungs, predictor = _lungs_and_predictor(case, ct, load, seconds, progress)
     missed = lung_warnings(lungs)
     look = SliceLook(window=predictor.window)
@@ -105,18 +108,19 @@ def segment_case(
     del predictor  # and with it the memory of the networks, for the rest of the work
     with timed(seconds, "back-mapping"):
         findings = _without_small_lesions(segmented.labels, settings.minimum_lesion_ml)
-        # Consolidated lung, which the mask had lacked, belongs to the lungs and to a lobe too.
-        lungs = with_infected_lung(lungs, findings)
+        if case.lungs is None:  # a mask that is given is the user's, and stays as it is
+            # Consolidated lung, which the mask had lacked, belongs to the lungs and to a lobe too.
+            lungs = with_infected_lung(lungs, findings)
+    series_uid, contrast_agent = dicom_tags(case.ct, "0020|000e", AGENT_TAG)
     lobes = None
     if case.lobes is not None or settings.lobe_source != NO_LOBES:
         source = "auto" if settings.lobe_source == NO_LOBES else settings.lobe_source
         with timed(seconds, "lobes"):
             lobes = segment_lobes(ct, lungs, source, case.lobes, progress)
     with timed(seconds, "quantification"):
-        measured = measure(ct, findings, lungs, lobes)
+        measured = measure(ct, findings, lungs, lobes, contrast_agent)
     warnings = [*warnings, *more_warnings, *missed, *measured.warnings]
-    sources = {"lungs": case.lungs.name if case.lungs else SOURCE, **measured.sources}
-    (series_uid,) = dicom_tags(case.ct, "0020|000e")
+    sources = {"lungs": case.lungs.name + AS_GIVEN if case.lungs else SOURCE, **measured.sources}
     provenance = {
         "use": "research only, not for clinical decisions",
         **asked,
@@ -143,10 +147,12 @@ def segment_case(
         seconds={stage: round(value, 3) for stage, value in seconds.items()},
         date=case.date or scan_date(case.ct),
         patient=case.patient,
-        inputs=inputs(case, settings),
+        inputs=given,
         folder=folder,
     )
-    return SegmentedCase(study, findings, lungs, lobes.image if lobes else None, segmented.infection)
+    return SegmentedCase(
+        study, findings, lungs, lobes.image if lobes else None, segmented.infection, segmented.candidates
+    )
 
 
 def segment_into_study(case: Case, settings: Settings, studies: Path, progress: Progress = silent) -> None:
@@ -209,7 +215,12 @@ def scan_date(ct: Path) -> str | None:
 def _lungs_and_predictor(
     case: Case, ct: sitk.Image, load: Callable[[], "SlicePredictor"], seconds: Seconds, progress: Progress
 ) -> tuple[sitk.Image, "SlicePredictor"]:
-    """The one is found while the other is loaded in a second thread."""
+    """The one is read, or found while the other is loaded in a second thread."""
+    if case.lungs:
+        with timed(seconds, "lungs"):
+            lungs = read_lungs(case.lungs, ct)
+        with timed(seconds, "models"):
+            return lungs, load()
     with ThreadPoolExecutor(max_workers=1) as thread:
         loading = thread.submit(load)
 
@@ -219,7 +230,7 @@ def _lungs_and_predictor(
             progress(stage, done, total)
 
         with timed(seconds, "lungs"):
-            lungs = read_lungs(case.lungs, ct) if case.lungs else segment_lungs(ct, progress_while_loading, case.ct)
+            lungs = segment_lungs(ct, progress_while_loading, case.ct)
         with timed(seconds, "models"):
             return lungs, loading.result()
 

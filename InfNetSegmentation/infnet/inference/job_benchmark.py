@@ -14,7 +14,7 @@ from infnet.errors import InfNetError
 from infnet.inference.case import Settings
 from infnet.reporting import Progress, silent
 
-_START = ("start and end", "models")
+_AROUND = ("start", "models", "end")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Job:
     The last two are None where the system does not tell (Windows).
 
     The stage "models" is what the job waits for them, since they are loaded while the lungs are found; "network" what
-    it waits for the networks, which get their slices from a second thread; "start and end" what no other stage tells:
-    Python's start and the loading of its packages.
+    it waits for the networks, which get their slices from a second thread; "start" what no other stage tells: Python's
+    start and the loading of its packages; "end" what the process takes after its result.
     """
 
     seconds: Mapping[str, float]
@@ -39,8 +39,8 @@ class Job:
 
     @property
     def share_outside_network_once_loaded(self) -> float:
-        """The same without start and models, as for the further cases of a cohort."""
-        return 1 - self.seconds["network"] / sum(v for stage, v in self.seconds.items() if stage not in _START)
+        """The same without start, end and models, as for the further cases of a cohort."""
+        return 1 - self.seconds["network"] / sum(v for stage, v in self.seconds.items() if stage not in _AROUND)
 
 
 def measure_job(ct: Path, settings: Settings, study: Path, progress: Progress = silent) -> Job:
@@ -64,15 +64,15 @@ def measure_job(ct: Path, settings: Settings, study: Path, progress: Progress = 
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
         assert process.stdout is not None
         for line in process.stdout:
-            told = json.loads(line)
+            told, told_at = json.loads(line), time.perf_counter()
             if told["event"] == "progress":
                 progress(told["stage"], told["done"], told["total"])
-    taken, after = time.perf_counter() - start, os.times()
+    ended, after = time.perf_counter(), os.times()
     if told.get("event") != "result":
         raise InfNetError(f"{ct}: {told.get('message', 'infnet segment ended without a word')}")
     processor_seconds = after.children_user + after.children_system - before.children_user - before.children_system
     return Job(
-        {_START[0]: taken - sum(told["seconds"].values()), **told["seconds"]},
+        {"start": told_at - start - sum(told["seconds"].values()), **told["seconds"], "end": ended - told_at},
         None if os.name == "nt" else processor_seconds,
         told["peak_memory_mb"],
     )

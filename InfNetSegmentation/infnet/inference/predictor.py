@@ -19,6 +19,7 @@ from infnet.inference.mirror_images import MIRRORINGS, InfectionPrediction, mean
 from infnet.inference.runtimes import choose_runtime, make_runtime
 from infnet.inference.runtimes.probabilities import FindingsProbabilities, InfectionProbabilities
 from infnet.inference.runtimes.pytorch import TorchRuntime
+from infnet.inference.volume import LOWEST_THRESHOLD
 from infnet.weights.cards import DEFAULT_MODELS
 from infnet.weights.store import Model, load_model
 
@@ -55,13 +56,16 @@ class SlicePredictor:
     With two models, the infection map is the prior of the multi-class network. With one, whose network has a
     consolidation head, ``findings`` is None. Where the infection model has a gate, slices below its card's
     ``gate_threshold`` are emptied, and no network sees them again: neither their mirror images nor, in the multi-class
-    network, their maps. That network is not shown either what has no pixel of at least the ``threshold`` (None: the
-    model's own), since labels depend on it nowhere else.
+    network, their maps. That network is not shown either what has no pixel of at least `LOWEST_THRESHOLD`, or of the
+    ``threshold`` if that is lower (None: the model's own), since labels depend on it nowhere else.
 
     Call it with slices (H, W) float32 in [0, 1], of any sizes; it yields one `SlicePrediction` a slice, in
     order, batch by batch; the next batch is asked for in a second thread while the networks look at one.
     ``precision`` as in `infnet.devices.autocast_dtype`, ``runtime`` as in `infnet.inference.runtimes`. Raises
     InvalidModelError for models that are of another task, or cannot do without the other.
+
+    Where memory is short, batches get smaller, and where a device has not the memory for one slice, the CPU goes on.
+    Each call starts with the device and the batch asked for again: a case does not pay for the one before.
     """
 
     def __init__(
@@ -79,18 +83,18 @@ class SlicePredictor:
                 raise InvalidModelError(f"{model.card.name} finds {model.card.task}, not {task}; name another.")
         if findings is None and not infection.card.tells_findings:
             raise InvalidModelError(f"{infection.card.name} does not tell the findings apart; name a model that does.")
-        self._device = choose_device(device)
-        self._dtype = autocast_dtype(precision, self._device)
+        self._asked_device = choose_device(device)
+        self._asked_dtype = autocast_dtype(precision, self._asked_device)
+        self._asked_batch_size = batch_size
         self._infection = infection.card  # the networks are the runtimes', or nobody's
         self._findings = None if findings is None else findings.card
         self._threshold = infection.card.threshold if threshold is None else threshold
-        self._runtime = choose_runtime(runtime, self._device)
-        self._ask_infection = make_runtime(self._runtime, infection, self._device, precision)
+        self._runtime = choose_runtime(runtime, self._asked_device)
+        self._ask_infection = make_runtime(self._runtime, infection, self._asked_device, precision)
         self._ask_findings = None
         if findings is not None:
-            self._ask_findings = make_runtime(self._runtime, findings, self._device, precision)
-        self._warnings: list[str] = []
-        self._batch_size = batch_size or (_CPU_BATCH if self._device.type == "cpu" else _BATCH)
+            self._ask_findings = make_runtime(self._runtime, findings, self._asked_device, precision)
+        self._start()
 
     @classmethod
     def from_models(
@@ -129,7 +133,7 @@ class SlicePredictor:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader of the result should know of how it was had, one sentence each; grows while it predicts."""
+        """What a reader of the last call's result should know of how it was had, one sentence each."""
         return list(self._warnings)
 
     @property
@@ -144,6 +148,7 @@ class SlicePredictor:
         return low, high
 
     def __call__(self, slices: Iterable[FloatSlice]) -> Iterator[SlicePrediction]:
+        self._start()
         remaining = iter(slices)
 
         def next_batch() -> list[FloatSlice]:
@@ -169,14 +174,23 @@ class SlicePredictor:
             else:
                 raise OutOfMemoryError("There is not the memory for one slice; close other programs.")
 
+    def _start(self) -> None:
+        self._warnings: list[str] = []
+        self._use(self._asked_device, self._asked_dtype)
+        self._batch_size = self._asked_batch_size or (_CPU_BATCH if self._device.type == "cpu" else _BATCH)
+
     def _move_to_cpu(self) -> None:
         self._warnings.append(
             f"The device {self._device} had not the memory for one slice; the CPU went on, which takes longer."
         )
+        self._use(torch.device("cpu"), None)
+        self._batch_size = _CPU_BATCH
+
+    def _use(self, device: torch.device, dtype: torch.dtype | None) -> None:
+        self._device, self._dtype = device, dtype
         for runtime in (self._ask_infection, self._ask_findings):
             if isinstance(runtime, TorchRuntime):  # as all are, away from the CPU
-                runtime.move_to_cpu()
-        self._device, self._dtype, self._batch_size = torch.device("cpu"), None, _CPU_BATCH
+                runtime.use(device, dtype)
 
     def _predict_if_memory_allows(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction] | None:
         # Returns instead of raising: an exception would keep the failed batch's tensors alive.
@@ -212,7 +226,7 @@ class SlicePredictor:
         size = self._findings.input_size
         consolidation = torch.zeros(len(batch), 1, size, size)
         # A slice's size is interpolated from this, and so has nowhere more than it, but for rounding.
-        asked = infection.amax((1, 2, 3)) >= self._threshold - _ROUNDING
+        asked = infection.amax((1, 2, 3)) >= min(self._threshold, LOWEST_THRESHOLD) - _ROUNDING
         if asked.any():
             image = stack([x for x, is_asked in zip(batch, asked, strict=True) if is_asked], size)
             prior = stack([p[0].numpy() for p in infection[asked]], size)

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from infnet.anatomy.envelope import lung_envelope
 from infnet.data.nrrd import write_nrrd
@@ -20,7 +20,14 @@ from infnet.reporting import Progress, silent
 if TYPE_CHECKING:  # it imports torch
     from infnet.inference.predictor import SlicePrediction
 
+LOWEST_THRESHOLD = 0.05
+"""From this probability on, the finding of each voxel is told whatever the threshold: a result can be labelled by any
+threshold above it without the networks, exactly as they would have been asked with that one."""
+
 Predictor = Callable[[Iterable[NDArray[np.float32]]], Iterator["SlicePrediction"]]
+
+
+_PIXEL_TYPES = {"float32": sitk.sitkFloat32, "uint8": sitk.sitkUInt8}
 
 
 @dataclass(frozen=True)
@@ -33,21 +40,22 @@ class SliceCounts:
     without_infection: int
 
 
-class InfectionMap:
-    """Probabilities of infection within the lungs' envelope, a quarter of the volume's voxels or less."""
+class LungMap:
+    """Values (float32 or uint8) of the lungs' envelope, a quarter of the volume's voxels or less; 0 elsewhere."""
 
-    def __init__(self, grid: sitk.Image) -> None:
+    def __init__(self, grid: sitk.Image, dtype: DTypeLike) -> None:
         self._view = AxialView(grid)
         self._grid = grid
-        self._sections: dict[int, tuple[Box, NDArray[np.uint8], NDArray[np.float32]]] = {}
+        self._dtype = np.dtype(dtype)
+        self._sections: dict[int, tuple[Box, NDArray[np.uint8], NDArray[Any]]] = {}
 
-    def add(self, z: int, box: Box, inside: NDArray[np.bool_], map_: NDArray[np.float32]) -> None:
+    def add(self, z: int, box: Box, inside: NDArray[np.bool_], map_: NDArray[Any]) -> None:
         """The map of an axial slice's crop; only what is ``inside`` is kept."""
         self._sections[z] = box, np.packbits(inside), map_[inside]
 
     def image(self) -> sitk.Image:
-        """The map as float32 on the whole grid, 0 outside the envelope."""
-        image = sitk.Image(self._grid.GetSize(), sitk.sitkFloat32)
+        """The map on the whole grid."""
+        image = sitk.Image(self._grid.GetSize(), _PIXEL_TYPES[self._dtype.name])
         image.CopyInformation(self._grid)
         for z in self._sections:
             self._view.paste(self._section(z), z, image)
@@ -56,13 +64,13 @@ class InfectionMap:
     def write(self, path: Path) -> None:
         """Write it as `infnet.data.volumes.write_image` does; into an .nrrd without a volume in memory, if it can."""
         if path.suffix.lower() == ".nrrd" and self._view.slices_are_axial:
-            write_nrrd(self._view.slices_of(self._section), self._grid, path)
+            write_nrrd(self._view.slices_of(self._section), self._dtype, self._grid, path)
         else:
             write_image(self.image(), path)
 
-    def _section(self, z: int) -> NDArray[np.float32]:
+    def _section(self, z: int) -> NDArray[Any]:
         """The map of an axial slice (y, x)."""
-        section = np.zeros(self._view.voxels.shape[1:], np.float32)
+        section = np.zeros(self._view.voxels.shape[1:], self._dtype)
         if z in self._sections:
             box, bits, values = self._sections[z]
             crop = section[box]
@@ -76,11 +84,13 @@ class SegmentedVolume:
 
     labels - uint8: 0 background, 1 ground-glass opacity, 2 consolidation
     infection - probability of infection; a volume of its own only when its image is asked for
+    candidates - labels as these, from the probability `LOWEST_THRESHOLD` on (or from the threshold, if that is lower)
     slices - how many were looked at, and how many were not
     """
 
     labels: sitk.Image
-    infection: InfectionMap
+    infection: LungMap
+    candidates: LungMap
     slices: SliceCounts
 
 
@@ -108,7 +118,7 @@ def segment_volume(
     del envelope
     labels = sitk.Image(ct.GetSize(), sitk.sitkUInt8)
     labels.CopyInformation(ct)
-    infection = InfectionMap(labels)
+    infection, candidates = LungMap(labels, np.float32), LungMap(labels, np.uint8)
     without_infection = 0
     progress("infection", 0, len(crops))
     predictions = predictor(look.render(view.voxels[z][box]) for z, box in crops.items())
@@ -116,11 +126,13 @@ def segment_volume(
         with timed({} if seconds is None else seconds, "network"):
             prediction = next(predictions)
         infection.add(z, box, insides[z], look.restore(prediction.infection))
+        candidate = look.restore(prediction.labels(min(threshold, LOWEST_THRESHOLD))) * insides[z]
+        candidates.add(z, box, candidate > 0, candidate)
         section = np.zeros(view.voxels.shape[1:], np.uint8)
-        section[box] = look.restore(prediction.labels(threshold)) * insides[z]
+        section[box] = candidate * (look.restore(prediction.infection) >= threshold)
         if section.any():
             view.paste(section, z, labels)
         without_infection += not prediction.passed
         progress("infection", done, len(crops))
     counts = SliceCounts(len(crops), len(view.voxels) - len(crops), without_infection)
-    return SegmentedVolume(labels, infection, counts)
+    return SegmentedVolume(labels, infection, candidates, counts)

@@ -9,24 +9,25 @@ from infnet.inference.runtimes.probabilities import Probabilities
 class TorchRuntime:
     """A module run operation by operation, its convolutions on channels-last tensors.
 
-    ``dtype`` is that of mixed precision; None is float32 throughout. The module is moved to ``device``.
+    ``dtype`` is that of mixed precision; None is float32 throughout. The module is moved to ``device`` when asked.
     """
 
     def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype | None) -> None:
-        self._module = module.to(device).to(memory_format=torch.channels_last)
-        self._device = device
-        self._dtype = dtype
+        self._module = module.to(memory_format=torch.channels_last)
+        self.use(device, dtype)
 
-    def move_to_cpu(self) -> None:
-        """Go on there, in float32."""
-        self._module, self._device, self._dtype = self._module.cpu(), torch.device("cpu"), None
+    def use(self, device: torch.device, dtype: torch.dtype | None) -> None:
+        """Go on there, with that type."""
+        self._device, self._dtype = device, dtype
 
     @torch.inference_mode()
     def __call__(self, *images: torch.Tensor) -> Probabilities:
         """Probabilities on the CPU, of images on the CPU."""
+        with torch.inference_mode(False):  # the weights stay ordinary tensors; mostly they are there already
+            module = self._module.to(self._device)
         there = [to_device(image, self._device) for image in images]
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
-            answer: Probabilities = self._module(*there)
+            answer: Probabilities = module(*there)
         return Probabilities(*(None if x is None else x.cpu() for x in answer))
 
 
