@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 from infnet.cli import main
 from infnet.data.labelled_slices import Slice, digest, read_labelled_slices, read_slices
 from infnet.errors import InputError
+from infnet.evaluation.metrics import dice
 from infnet.networks import NETWORKS
 from infnet.reporting import silent
 from infnet.training import semi_supervised
@@ -65,7 +66,7 @@ def trainings(monkeypatch):
         origin = hashlib.sha256((model.card.sha256 + slice_.stem).encode()).digest()
         return np.random.default_rng(list(origin)).random(slice_.image.shape, np.float32)
 
-    def fit(slices, recipe, run_folder, device, progress, stage, initial, precision):
+    def fit(slices, recipe, run_folder, device, progress, stage, initial, precision, held_out):
         (run_folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         progress(stage, 1, 2)
         asked.append(
@@ -75,6 +76,7 @@ def trainings(monkeypatch):
                 "soft": [s.stem for s in slices if s.soft is not None],
                 "recipe": recipe,
                 "initial": initial and initial.card.name,
+                "held out": [s.stem for s in held_out],
             }
         )
         origin = repr((digest(slices), recipe, initial and initial.card.sha256)).encode()
@@ -297,6 +299,7 @@ def test_a_held_out_fold_is_in_no_training_and_predicted_by_both_models(data, tr
     assert main([*command(data, *OPTIONS), "--hold-out-fold", "1", "--folds", "2", "--progress", "json"]) == 0
     held_out = folds(["0", "1", "2", "3"], 2, seed=0)[1]
     assert not any(set(t["stems"]) & set(held_out) for t in trainings)
+    assert all(t["held out"] == held_out for t in trainings)
     maps = {}
     for name in ("supervised", "semi-supervised"):
         paths = sorted((data / "run" / "predictions" / name).iterdir())
@@ -307,7 +310,19 @@ def test_a_held_out_fold_is_in_no_training_and_predicted_by_both_models(data, tr
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     card = json.loads((data / "run" / "model" / "run.json").read_text())
     assert result["output"] == str(data / "run" / "model" / "run.json")
-    assert card["training"]["pseudo_labels"] == "Algorithm 1" and card["training"]["held_out"] == held_out
+    assert card["training"]["pseudo_labels"] == "Algorithm 1" and card["training"]["held_out"] == 2
+    metrics = json.loads((data / "run" / "metrics.json").read_text())
+    truths = {s.stem: s.labels > 0 for s in read_labelled_slices(data / "labelled")}
+    for name, images in (("semi-supervised", metrics["images"]), ("supervised", metrics["before"]["images"])):
+        for stem, map_ in zip(held_out, maps[name], strict=True):
+            assert images[stem]["dice"] == pytest.approx(dice(map_ >= 128, truths[stem]))
+    change = [metrics["images"][s]["dice"] - metrics["before"]["images"][s]["dice"] for s in held_out]
+    assert metrics["before"]["dice_difference"]["mean"] == pytest.approx(np.mean(change))
+    assert card["metrics"]["metrics"] == metrics["metrics"] and card["metrics"]["only_fold"] == 1
+    with (data / "run" / "data.csv").open(newline="") as file:
+        listed = [(row["file"], row["use"]) for row in csv.DictReader(file)]
+    assert [file for file, use in listed if use == "held out"] == held_out
+    assert [file for file, use in listed if use == "unlabelled"] == [f"u{i}" for i in range(6)]
     assert card["training"]["pre_training"]["pseudo_labelled_slices"] == 6
     assert main(command(data, *OPTIONS)) == 3  # the folder is that of the fold
     assert "holds another training" in capsys.readouterr().err

@@ -57,9 +57,10 @@ def test_what_is_not_a_card_is_refused(tmp_path, text):
         load_model(str(tmp_path))
 
 
-def test_unknown_models_are_told_what_there_is():
+@pytest.mark.parametrize("name", ["no-such-model", "n" * 300])  # which no file can be called
+def test_unknown_models_are_told_what_there_is(name):
     with pytest.raises(UnknownModelError, match=DEFAULT_MODELS["infection"]):
-        load_model("no-such-model")
+        load_model(name)
 
 
 def test_shipped_models_load_and_their_cards_are_complete():

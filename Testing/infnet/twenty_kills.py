@@ -3,8 +3,9 @@
     python Testing/infnet/twenty_kills.py [--kills 20] [--threads 1] [--folder DIR]
 
 One run of the command line is left in peace. Each of the others is killed (SIGKILL) at a random moment, its files are
-read, and it is started again to its end, which has to have the weights of the first. The network is a tiny one, the
-slices are toys, and a checkpoint is written after every step, so that a kill may meet one half written.
+read, and it is started again to its end, which has to have the weights of the first, the same live Dice, and no file
+that was left unfinished. The network is a tiny one, the slices are toys, and a checkpoint is written after every step,
+so that a kill may meet one half written.
 A kill takes nothing from the disk's cache: a power cut is more than this shows.
 """
 
@@ -27,6 +28,7 @@ sys.path[:0] = [str(REPOSITORY / name) for name in ("InfNetSegmentation", "Testi
 OPTIONS = ["--network", "tiny", "--network-option", "batch_norm=true", "--network-option", "dropout=0.2"]
 OPTIONS += ["--size", "64", "--scales", "1", "--epochs", "8", "--batch-size", "2", "--ema-decay", "0.9"]
 OPTIONS += ["--device", "cpu"]
+OPTIONS += ["--hold-out-fold", "0", "--folds", "3"]
 OPTIONS += ["--k", "4", "--rounds", "2", "--round-epochs", "2", "--pre-training-epochs", "3", "--refresh"]
 
 
@@ -111,6 +113,10 @@ def weights_of(run):
     return json.loads((run / "model" / f"{run.name}.json").read_text(encoding="utf-8"))["sha256"]
 
 
+def live_dice_of(run):
+    return {path.relative_to(run): path.read_bytes() for path in run.rglob("validation.csv")}
+
+
 def experiment(folder, kills, threads=1, seed=0):
     """Of ``kills`` runs, how many ended with other weights than the undisturbed one."""
     make_data(folder)
@@ -126,6 +132,8 @@ def experiment(folder, kills, threads=1, seed=0):
         process.communicate()
         assert process.returncode == 0, f"{run} could not be resumed"
         read_everything(run)
+        assert not list(run.rglob(".*")), "left unfinished"
+        assert live_dice_of(run) == live_dice_of(folder / "undisturbed/run")
         equal = weights_of(run) == expected
         different += not equal
         told = "the same weights" if equal else "OTHER WEIGHTS"

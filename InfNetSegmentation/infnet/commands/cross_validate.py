@@ -71,7 +71,14 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
             options.precision,
         )
     summary = summarise(
-        slices, recipe, options.folds, options.output, options.command_line, reporter.progress, options.only_fold
+        slices,
+        recipe,
+        options.folds,
+        options.output,
+        options.command_line,
+        reporter.progress,
+        options.only_fold,
+        None if initial is None else initial.card,
     )
     lines = [
         f"{name}: {m['mean']:.3f} (SD {m['sd_over_images']:.3f} over {m['images']} images, "

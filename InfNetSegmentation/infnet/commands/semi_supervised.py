@@ -1,10 +1,12 @@
 """``infnet semi-supervised``: Algorithm 1 of the paper, then the two-step training of Semi-Inf-Net."""
 
 import argparse
+import json
 import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from infnet.commands.train import add_recipe_arguments, read_extra, recipe_from, tell_estimate
 from infnet.errors import InputError
@@ -95,7 +97,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     unlabelled = without_volumes(read_slices(options.unlabelled), options.unlabelled, options.exclude_volumes)
 
     import infnet
+    from infnet.data.files import written_whole
     from infnet.training.estimate import PlannedSemiSupervision
+    from infnet.training.held_out import against, averaged, measure
     from infnet.training.run_folder import claim
     from infnet.training.semi_supervised import SemiSupervision
     from infnet.weights.store import save_model
@@ -117,7 +121,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         tell_estimate(plan.trainings, options, reporter, pseudo_labelled=plan.pseudo_labelled)
         return
     training = SemiSupervision(
-        *given_to_run, options.output, options.device, options.precision, reporter.progress, options.pause
+        *given_to_run, options.output, options.device, options.precision, reporter.progress, options.pause, held_out
     )
     description = {
         "semi_supervision": asdict(semi),
@@ -125,16 +129,26 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         "held_out": [s.stem for s in held_out],
     }
     given = read_soft_truths(unlabelled, options.pseudo_labels) if options.pseudo_labels else unlabelled
-    claim(options.output, recipe, training.labelled, unlabelled_sha256=digest(given), **description)
+    others = {"unlabelled": given, "held out": held_out}
+    claim(options.output, recipe, training.labelled, others, unlabelled_sha256=digest(given), **description)
 
     supervised = training.supervised() if held_out else None
     pseudo_labelled = training.ready(options.pseudo_labels) if options.pseudo_labels else training.propagate()
     model = training.two_steps(pseudo_labelled)
+    metrics: dict[str, Any] = {}
     if supervised is not None:
-        training.predict(supervised, held_out)
-        training.predict(model, held_out)
+        before, after = (
+            measure(held_out, options.output, recipe.task, training.predict(m, held_out)) for m in (supervised, model)
+        )
+        split = {"folds": options.folds, "only_fold": options.hold_out_fold, "seed": recipe.seed}
+        metrics = {"command": options.command_line, **split, "metrics": averaged(after, [list(after)])}
+        compared = {"images": after, "before": against(before, after, supervised.card.name)}
+        with written_whole(options.output / "metrics.json") as temporary:
+            text = json.dumps({**metrics, "recipe": recipe.as_dict(), **compared}, indent=2)
+            temporary.write_text(text + "\n", encoding="utf-8")
     more = {
         **description,
+        "held_out": len(held_out),
         "command": options.command_line,
         "infnet": infnet.__version__,
         "slices": len(training.labelled),
@@ -143,7 +157,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         "excluded_volumes": options.exclude_volumes,
         "seconds": round(time.monotonic() - started),  # of this call, the last one where there were several
     }
-    card = replace(model.card, name=options.output.resolve().name, training={**model.card.training, **more})
+    training_told = {**model.card.training, **more}
+    card = replace(model.card, name=options.output.resolve().name, training=training_told, metrics=metrics)
     card = save_model(options.output / "model", card, model.network)
     path = options.output / "model" / f"{card.name}.json"
     payload = {"output": str(path), "slices": len(training.labelled), "pseudo_labelled_slices": len(pseudo_labelled)}

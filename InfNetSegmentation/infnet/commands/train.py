@@ -245,4 +245,5 @@ def _read_metrics(path: Path, recipe: Recipe) -> dict[str, Any]:
     own = recipe.as_dict()
     if differing := ", ".join(name for name in own if name != "seed" and validated.get(name) != own[name]):
         raise InputError(f"{path}: of another recipe ({differing}); give the options that it was validated with.")
-    return {**found, **{key: values[key] for key in ("reliability", "calibration") if key in values}}
+    more = ("only_fold", "reliability", "calibration")
+    return {**found, **{key: values[key] for key in more if key in values}}

@@ -23,10 +23,8 @@ class WholeFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], *_: Any, **__: Any) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(Path(path)) as temporary, temporary.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+        with written_whole(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
 
 
 class Checkpoints(Callback):

@@ -7,24 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from infnet.data.files import written_whole
-from infnet.data.labelled_slices import LabelledSlice, eight_bit, read_grey, unit_range
+from infnet.data.labelled_slices import LabelledSlice, read_grey, unit_range
 from infnet.devices import choose_device
 from infnet.evaluation.calibration import Reliability, calibrated, fit_platt_scaling
-from infnet.evaluation.metrics import Metrics, dice, threshold_mean_dice, threshold_metrics
-from infnet.evaluation.statistics import summarise as means
-from infnet.inference.predictor import consolidation_probability, predict_infection, resize, stack
+from infnet.evaluation.metrics import Metrics, dice
 from infnet.reporting import Progress, silent
 from infnet.training.fit import fit, weights_digest
 from infnet.training.folds import folds_of, hold_out
+from infnet.training.held_out import against, averaged, measure, write_maps
 from infnet.training.model import make_model
 from infnet.training.recipe import Recipe
 from infnet.training.run_folder import claim
+from infnet.weights.cards import ModelCard
 from infnet.weights.store import Model, save_model
+
+_INITIAL = "initial"  # folder of what the model said that the trainings start from
 
 Maps = dict[str, NDArray[np.floating]]
 """Probabilities of infection (H, W), by the slice's stem."""
@@ -47,42 +47,44 @@ def run_fold(
     For the infection task, ``predictions/STEM.png`` is the infection probability and ``consolidation/STEM.png``, if the
     network tells the findings apart, the probability of consolidation given infection. For findings,
     ``predictions/STEM.png`` is the latter, with the slices' own priors. A fold predicted already is left alone.
-    ``fold-N`` gets the training's log and the fold's model. Training as by `infnet.training.fit.fit`; predictions are
-    in float32. Raises InputError for the folder of another cross-validation, and where an extra slice is one of those
-    that are to be held out.
+    ``fold-N`` gets the training's log and the fold's model, ``initial`` the predictions of the model that it started
+    from. Training as by `infnet.training.fit.fit`; predictions are in float32. Raises InputError for the folder of
+    another cross-validation, and where an extra slice is one of those that are to be held out.
     """
     training, held_out = hold_out(slices, count, index, recipe.seed, extra)
     # Noted where there is one, so that a finished fold is not taken for one that started elsewhere.
-    start = {} if initial is None else {"initial_sha256": weights_digest(initial.network)}
+    start: dict[str, Any] = {} if initial is None else {"initial_sha256": weights_digest(initial.network)}
+    if any(s.volume for s in slices):  # else the folds follow from the slices' names
+        start["split"] = folds_of(slices, count, recipe.seed)
     claim(run_folder, recipe, slices, folds=count, **start)
     name = f"fold-{index}"
     fold = run_folder / name
-    claim(fold, recipe, training)
-    if all((run_folder / "predictions" / f"{s.stem}.png").is_file() for s in held_out):
-        return
-    module = fit(training, recipe, fold / "training", device, progress, f"fold {index + 1}", initial, precision)
+    claim(fold, recipe, training, {"held out": held_out})
     chosen = choose_device(device)
-    model = make_model(name, module, {"seconds": round(module.seconds)})
-    save_model(fold / "model", model.card, model.network)
-    model.network.to(chosen)
-    for s in held_out:
-        for folder, map_ in _predict(model, s, chosen).items():
-            (run_folder / folder).mkdir(parents=True, exist_ok=True)
-            with written_whole(run_folder / folder / f"{s.stem}.png") as temporary:
-                Image.fromarray(eight_bit(resize(map_[0].cpu(), s.image.shape))).save(temporary)
-    shutil.rmtree(fold / "training" / "checkpoints")  # of no more use, and gigabytes of the large networks
+    if initial is not None and initial.card.task == recipe.task and not _are_predicted(held_out, run_folder / _INITIAL):
+        write_maps(initial, held_out, chosen, run_folder / _INITIAL)
+        initial.network.cpu()
+    if not _are_predicted(held_out, run_folder):
+        module = fit(
+            training,
+            recipe,
+            fold / "training",
+            device,
+            progress,
+            f"fold {index + 1}",
+            initial,
+            precision,
+            held_out=held_out,
+        )
+        model = make_model(name, module, {"seconds": round(module.seconds)})
+        save_model(fold / "model", model.card, model.network)
+        write_maps(model, held_out, chosen, run_folder)
+    # Of no more use, and gigabytes of the large networks.
+    shutil.rmtree(fold / "training" / "checkpoints", ignore_errors=True)
 
 
-def _predict(model: Model, slice_: LabelledSlice, device: torch.device) -> dict[str, torch.Tensor]:
-    """Maps (1, 1, S, S) by the folder that they belong in; the one that tells that a slice is done comes last."""
-    size = model.card.input_size
-    image = stack([unit_range(slice_.image)], size).to(device)
-    if model.card.task == "infection":
-        answer = predict_infection(model, image)
-        consolidation = {} if answer.consolidation is None else {"consolidation": answer.consolidation}
-        return {**consolidation, "predictions": answer.infection}
-    prior = (slice_.labels > 0).astype(np.float32) if slice_.prior is None else unit_range(slice_.prior)
-    return {"predictions": consolidation_probability(model, image, stack([prior], size).to(device))}
+def _are_predicted(slices: Sequence[LabelledSlice], folder: Path) -> bool:
+    return all((folder / "predictions" / f"{s.stem}.png").is_file() for s in slices)
 
 
 def summarise(
@@ -93,6 +95,7 @@ def summarise(
     command: str = "",
     progress: Progress = silent,
     only_fold: int | None = None,
+    initial: ModelCard | None = None,
 ) -> dict[str, Any]:
     """Metrics of the predictions of all folds, also written to ``run_folder/metrics.json``.
 
@@ -101,7 +104,9 @@ def summarise(
     Infection: the metrics at 0.5 and the paper's threshold-mean Dice; how reliable the maps are; and the
     ``calibration`` that makes them so, ``temperature`` and ``offset`` of a model card (`_calibrate`). Findings: Dice of
     GGO and of consolidation, each over the images that have it, the infection being the slices' own prior, or the
-    network's own where it finds both, at 0.5. ``command`` is noted as what repeats them.
+    network's own where it finds both, at 0.5. ``command`` is noted as what repeats them. ``before``: the same of the
+    ``initial`` model for infection, and the differences of Dice from it; whether that was trained on these slices is
+    not known here.
     """
     split = folds_of(slices, count, recipe.seed)
     note = run_folder / "metrics.json"
@@ -109,44 +114,18 @@ def summarise(
         split = [split[only_fold]]
         slices = [s for s in slices if s.stem in split[0]]
         note = run_folder / f"fold-{only_fold}" / "metrics.json"
-    images: dict[str, Metrics] = {s.stem: {} for s in slices}
-    summary: dict[str, Any] = {"command": command, "folds": count, "seed": recipe.seed, "recipe": recipe.as_dict()}
+    summary: dict[str, Any] = {"command": command, "folds": count, "only_fold": only_fold, "seed": recipe.seed}
+    summary["recipe"] = recipe.as_dict()
+    images = measure(slices, run_folder, recipe.task, told=progress)
     if recipe.task == "infection":
-        maps = {s.stem: _read(run_folder / "predictions", s.stem) for s in slices}
+        maps = {s.stem: unit_range(read_grey(run_folder / "predictions" / f"{s.stem}.png")) for s in slices}
         truths = {s.stem: s.labels > 0 for s in slices}
-        for done, (stem, map_) in enumerate(maps.items(), start=1):
-            images[stem] |= threshold_metrics(map_, truths[stem])
-            images[stem]["threshold_mean_dice"] = threshold_mean_dice(map_, truths[stem])
-            progress("metrics", done, len(maps))
         summary["reliability"] = _reliability(maps, truths)
         if len(split) > 1 and 0 < summary["reliability"]["infected_share"] < 1:
             summary["calibration"] = _calibrate(maps, truths, split, images)
-    for s in slices:
-        if recipe.task == "infection":
-            if not (run_folder / "consolidation" / f"{s.stem}.png").is_file():
-                continue
-            infected, consolidation = maps[s.stem] >= 0.5, _read(run_folder / "consolidation", s.stem)
-        else:
-            infected = s.labels > 0 if s.prior is None else s.prior >= 128
-            consolidation = _read(run_folder / "predictions", s.stem)
-        found = np.where(infected, np.where(consolidation > 0.5, 2, 1), 0)
-        for name, value in (("ggo_dice", 1), ("consolidation_dice", 2)):
-            has_it = (s.labels == value).any()
-            images[s.stem][name] = dice(found == value, s.labels == value) if has_it else None
-    over_images = means(list(images.values()))
-    summary["metrics"] = {}
-    for name, mean in over_images["mean"].items():
-        in_folds = [[v for stem in fold if (v := images[stem][name]) is not None] for fold in split]
-        over_folds = [float(np.mean(values)) for values in in_folds if values]
-        values = [value for values in in_folds for value in values]
-        summary["metrics"][name] = {
-            "mean": mean,
-            "confidence": over_images["confidence"][name],
-            "sd_over_images": _deviation(values),
-            "fold_means": over_folds,
-            "sd_over_folds": _deviation(over_folds),
-            "images": len(values),
-        }
+    summary["metrics"] = averaged(images, split)
+    if initial is not None and recipe.task == initial.task == "infection":
+        summary["before"] = against(measure(slices, run_folder / _INITIAL, recipe.task), images, initial.name)
     summary["images"] = images
     with written_whole(note) as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -179,11 +158,3 @@ def _reliability(maps: Maps, truths: Mapping[str, NDArray[np.bool_]]) -> dict[st
     for stem, map_ in maps.items():
         reliability.add(map_, truths[stem])
     return reliability.as_dict()
-
-
-def _read(folder: Path, stem: str) -> NDArray[np.float32]:
-    return unit_range(read_grey(folder / f"{stem}.png"))
-
-
-def _deviation(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -5,7 +5,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ import lightning
 import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities import rank_zero_only
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import save
 from torch import nn
@@ -30,7 +30,8 @@ from infnet.training.batches import DealtBatches
 from infnet.training.checkpoints import Checkpoints, WholeFiles
 from infnet.training.modules import MODULES, SliceModule
 from infnet.training.recipe import Recipe
-from infnet.training.run_folder import claim
+from infnet.training.run_folder import alone_in, claim
+from infnet.training.validation import Validation
 from infnet.weights.store import Model
 
 _PRECISIONS: Mapping[torch.dtype | None, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -51,12 +52,15 @@ def fit(
     precision: str = "auto",
     devices: int = 1,
     checkpoint_seconds: float = 300,
+    held_out: Sequence[LabelledSlice] = (),
 ) -> SliceModule:
     """Train a network on ``slices``; returns its module in evaluation mode, on the CPU.
 
     ``initial``: a model whose weights the training starts from; parts of the network that it has not start random.
     ``precision``: "auto", "32", "bf16" or "16" (`infnet.devices.autocast_dtype`). ``devices``: how many take part,
     each in a process of its own; those of torchrun are found without being told. A batch is that of all together.
+    ``held_out``: slices whose Dice is measured now and then, into ``run_folder/validation.csv``
+    (`infnet.training.validation`).
 
     ``run_folder`` gets the losses as CSV and checkpoints (`infnet.training.checkpoints`); where there are some
     already, the run goes on from the newest, with the same draws as if it had never stopped and its losses in a CSV of
@@ -64,11 +68,14 @@ def fit(
     are added up, and says so in the log.
 
     Raises InputError where the slices are too few or lack what the network shall learn, where ``initial`` does not fit,
-    for a batch that cannot be shared evenly, and for the folder of another training; OutOfMemoryError where there is
-    not the memory for one slice, or several processes train.
+    for a batch that cannot be shared evenly, and for a folder of another training or process; DivergedError where the
+    loss is no number any more; OutOfMemoryError where there is not the memory for one slice, or several processes
+    train.
     """
     attempt = partial(
-        _fit, slices, recipe, run_folder, device, progress, stage, initial, precision, devices, checkpoint_seconds
+        _fit,
+        *(slices, recipe, run_folder, device, progress, stage, initial, precision, devices, checkpoint_seconds),
+        held_out,
     )
     parts = 1
     while (module := _if_memory_allows(attempt, parts)) is None:
@@ -104,6 +111,7 @@ def _fit(
     precision: str,
     devices: int,
     checkpoint_seconds: float,
+    held_out: Sequence[LabelledSlice],
     parts: int,
 ) -> SliceModule:
     draws = SeededSampler(slices, recipe.seed, recipe.healthy_share, recipe.soft_share)
@@ -117,7 +125,9 @@ def _fit(
     with warnings.catch_warnings(), _told_as_cancelled():
         warnings.filterwarnings("ignore", module="lightning")
         checkpoints = Checkpoints(run_folder / "checkpoints", checkpoint_seconds, progress, stage)
-        trainer = _trainer(recipe, run_folder, chosen, precision, devices, checkpoints)
+        # Before the checkpoint of the same step, so that a run which goes on from there has no look to make up for.
+        validation = [Validation(held_out, run_folder / "validation.csv")] if held_out else []
+        trainer = _trainer(recipe, run_folder, chosen, precision, devices, [*validation, checkpoints])
         if batch_size % trainer.world_size:
             raise InputError(f"A batch of {batch_size} cannot be dealt evenly to {trainer.world_size} processes.")
         batches = DealtBatches(
@@ -148,7 +158,8 @@ def _fit(
         dataset = SliceDataset(slices, max(recipe.sizes()), recipe.augmentation, recipe.synthetic_lesions)
         workers = _workers(chosen, trainer.world_size)
         loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=chosen.type == "cuda")
-        trainer.fit(module, loader, ckpt_path=resume_from, weights_only=True)
+        with alone_in(run_folder) if trainer.is_global_zero else nullcontext():
+            trainer.fit(module, loader, ckpt_path=resume_from, weights_only=True)
     return module.cpu().eval()
 
 
@@ -158,7 +169,7 @@ def is_first_process() -> bool:
 
 
 def _trainer(
-    recipe: Recipe, run_folder: Path, device: torch.device, precision: str, devices: int, checkpoints: Checkpoints
+    recipe: Recipe, run_folder: Path, device: torch.device, precision: str, devices: int, callbacks: Sequence[Callback]
 ) -> lightning.Trainer:
     nodes = 1
     if TorchElasticEnvironment.detect():
@@ -178,7 +189,7 @@ def _trainer(
         gradient_clip_val=recipe.gradient_clip or None,
         gradient_clip_algorithm="value",
         logger=CSVLogger(run_folder, name="log", flush_logs_every_n_steps=10),
-        callbacks=[*average, checkpoints],
+        callbacks=[*average, *callbacks],
         plugins=[WholeFiles()],
         use_distributed_sampler=False,
         enable_checkpointing=False,

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from infnet.data.slice_dataset import Sample
-from infnet.errors import InputError
+from infnet.errors import DivergedError, InputError
 from infnet.networks import build_network
 from infnet.networks.normalisation import normalise
 from infnet.training.losses import consolidation_loss, gate_loss, infection_loss, multi_class_loss
@@ -62,6 +62,11 @@ class SliceModule(lightning.LightningModule):
 
     def training_step(self, batch: Sample, batch_index: int) -> torch.Tensor:
         loss = self._loss_in_parts(_resized(batch, self.recipe.size_at(self.global_step)))
+        if not torch.isfinite(loss):
+            raise DivergedError(
+                f"The loss of step {self.global_step + 1} is {loss.item()}: the training has diverged. Begin again in "
+                f"another folder, with less than a learning rate of {self.recipe.learning_rate:g}, or --precision 32."
+            )
         self.log("loss", loss)
         self.log("epoch", self.global_step / self.steps_per_epoch)
         return loss

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
 from infnet.errors import InputError
 
 Task = Literal["infection", "findings"]
@@ -117,6 +115,8 @@ class Recipe:
 
     def size_at(self, step: int) -> int:
         """The side length that a step of the training sees its batch at, a function of the seed and the step alone."""
+        import numpy as np  # the help text needs the rest of this module, and should be there at once
+
         sizes = self.sizes()
         if self.multi_scale == "all":
             return sizes[step % len(sizes)]

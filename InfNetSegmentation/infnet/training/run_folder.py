@@ -1,18 +1,41 @@
 """The folder of a run, which belongs to one training: resuming another one there would mix them up."""
 
+import csv
 import json
-from collections.abc import Sequence
+import platform
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from infnet.data.files import read_json, written_whole
-from infnet.data.labelled_slices import LabelledSlice, digest
+import torch
+from filelock import FileLock, Timeout
+
+import infnet
+from infnet.data.files import read_json, remove_unfinished, written_whole
+from infnet.data.labelled_slices import LabelledSlice, Slice, digest
 from infnet.errors import InputError, OutputError
 from infnet.training.recipe import Recipe
 
+_REMEDIES = {
+    "split": "slices.csv deals the slices into other folds than when it began. Put back the slices.csv of then",
+    "data_sha256": "its slices or their truths were others. Put back those that its data.csv lists",
+}
 
-def claim(folder: Path, recipe: Recipe, slices: Sequence[LabelledSlice], **more: Any) -> None:
-    """Make ``folder`` that of this training, noted in ``run.json``.
+
+def claim(
+    folder: Path,
+    recipe: Recipe,
+    slices: Sequence[LabelledSlice],
+    others: Mapping[str, Sequence[Slice]] = {},
+    **more: Any,
+) -> None:
+    """Make ``folder`` that of this training: of this recipe, these slices, and ``more``, noted in ``run.json``.
+
+    Also noted: versions and command that began it (``begun_by``), and in ``data.csv`` the SHA-256 of each slice with
+    its truth, of ``slices`` and of ``others``, by their use. What killed processes have left unfinished is removed.
 
     Raises InputError where the folder is that of another recipe or other data, OutputError where it cannot be made.
     """
@@ -20,13 +43,49 @@ def claim(folder: Path, recipe: Recipe, slices: Sequence[LabelledSlice], **more:
     note = folder / "run.json"
     try:
         if note.is_file():
-            if read_json(note) != run:
-                raise InputError(f"{folder}: holds another training (see run.json); choose another folder.")
+            found = {name: value for name, value in read_json(note).items() if name != "begun_by"}
+            if found != run:
+                raise InputError(f"{folder}: holds another training: {_cause(run, found)}, or choose another folder.")
+            remove_unfinished(folder)
             return
         folder.mkdir(parents=True, exist_ok=True)
-    except ValueError as error:
+    except (ValueError, AttributeError) as error:
         raise InputError(f"{note}: damaged; choose another folder.") from error
     except OSError as error:
         raise OutputError(f"{folder}: cannot be used as run folder ({error.strerror}).") from error
+    with written_whole(folder / "data.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = [(s.stem, use, digest([s])) for use, some in {"training": slices, **others}.items() for s in some]
+        csv.writer(file).writerows([("file", "use", "sha256"), *rows])
+    begun_by = {"infnet": infnet.__version__, "torch": torch.__version__, "python": platform.python_version()}
+    begun_by["command"] = shlex.join(sys.argv)
     with written_whole(note) as temporary:
-        temporary.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps({**run, "begun_by": begun_by}, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Raises InputError where another process is in such a block with this folder (where its disk has locks)."""
+    lock = FileLock(folder / ".infnet-lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"{folder}: another process trains there; wait for it, or choose another folder.") from None
+    except (OSError, NotImplementedError):  # some network file systems have none
+        pass
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
+
+def _cause(run: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """In which way a run differs from the one that was found, and what can be done."""
+    differing = [name for name in {**run, **found} if run.get(name) != found.get(name)]
+    if len(differing) == 1 and differing[0] in _REMEDIES:
+        return _REMEDIES[differing[0]]
+    if "recipe" in differing:
+        own, other = run["recipe"], found.get("recipe", {})
+        differing = [name for name in own if own[name] != other.get(name)]
+    return f"it began with another {', '.join(differing)} (see run.json). Give the same again"

@@ -49,7 +49,8 @@ class SemiSupervision:
     the model (of the rounds, only the last one's), and in the rounds the pseudo-labels. A person's word on these
     (`Review`) counts in every training that starts later, and one that was interrupted then starts again.
     With ``pause``, `ReviewPause` is raised once after each making of pseudo-labels, before they are trained on.
-    ``device`` and ``precision`` are those of `infnet.training.fit.fit`; pseudo-labels are computed in float32.
+    ``device``, ``precision`` and ``held_out`` are those of `infnet.training.fit.fit`; pseudo-labels are computed in
+    float32.
     """
 
     labelled: Sequence[LabelledSlice]
@@ -61,6 +62,7 @@ class SemiSupervision:
     precision: str = "auto"
     progress: Progress = silent
     pause: bool = False
+    held_out: Sequence[LabelledSlice] = ()
 
     def supervised(self) -> Model:
         """Lines 1 and 2: M trained on D_Labeled."""
@@ -110,13 +112,17 @@ class SemiSupervision:
         history = {"pre_training": {**pre_trained.card.training, "pseudo_labelled_slices": len(pseudo_labelled)}}
         return Model(replace(model.card, training={**model.card.training, **history}), model.network)
 
-    def predict(self, model: Model, slices: Sequence[Slice]) -> None:
-        """Write ``predictions/NAME/STEM.png``, probability of infection as 0..255; NAME is the model's."""
-        folder = self.run_folder / "predictions" / model.card.name
-        folder.mkdir(parents=True, exist_ok=True)
+    def predict(self, model: Model, slices: Sequence[Slice]) -> str:
+        """Write ``predictions/NAME/STEM.png``, probability of infection as 0..255; NAME is the model's.
+
+        Returns the folder, relative to the run's.
+        """
+        name = f"predictions/{model.card.name}"
+        (self.run_folder / name).mkdir(parents=True, exist_ok=True)
         for s in slices:
-            with written_whole(folder / f"{s.stem}.png") as temporary:
+            with written_whole(self.run_folder / name / f"{s.stem}.png") as temporary:
                 Image.fromarray(eight_bit(self._probability(model, s))).save(temporary)
+        return name
 
     def _train(
         self,
@@ -130,7 +136,17 @@ class SemiSupervision:
         folder, model_folder = self.run_folder / name / "training", self._model_folder(name)
         if not model_folder.is_dir():
             _begin_again_if_other_data(folder, slices)
-            module = fit(slices, recipe, folder, self.device, self.progress, stage or name, initial, self.precision)
+            module = fit(
+                slices,
+                recipe,
+                folder,
+                self.device,
+                self.progress,
+                stage or name,
+                initial,
+                self.precision,
+                held_out=self.held_out,
+            )
             model = make_model(name, module)
             unfinished = model_folder.with_name("unfinished-model")
             save_model(unfinished, model.card, model.network)

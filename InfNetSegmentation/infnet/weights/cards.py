@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -92,15 +93,16 @@ def read_card(path: Path) -> ModelCard:
 def find_card(name_or_path: str) -> Path:
     """The card of a shipped name, at a path, or alone in a folder. Raises UnknownModelError where there is none."""
     shipped = _SHIPPED / f"{name_or_path}.json"
-    if shipped.parent == _SHIPPED and shipped.is_file():
-        return shipped
     path = Path(name_or_path)
-    if path.is_dir():
-        cards = sorted(path.glob("*.json"))
-        if len(cards) == 1:
-            return cards[0]
-        raise UnknownModelError(f"{path}: holds {len(cards)} model cards; name one of them.")
-    if path.is_file():
-        return path.with_suffix(".json")
+    with suppress(OSError):  # a name that no file can have
+        if shipped.parent == _SHIPPED and shipped.is_file():
+            return shipped
+        if path.is_file():
+            return path.with_suffix(".json")
+        if path.is_dir():
+            cards = sorted(path.glob("*.json"))
+            if len(cards) == 1:
+                return cards[0]
+            raise UnknownModelError(f"{path}: holds {len(cards)} model cards; name one of them.")
     names = ", ".join(card.name for card in shipped_models())
     raise UnknownModelError(f"No model '{name_or_path}'. Shipped: {names}; or give the path of a model card.")

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from infnet.data.files import written_whole
 from infnet.errors import InvalidModelError, OutputError
 from infnet.networks import build_network
 from infnet.weights.cards import ModelCard, find_card, read_card
@@ -54,7 +55,7 @@ def load_model(name_or_path: str) -> Model:
 def save_model(folder: Path, card: ModelCard, network: nn.Module, half: bool = True) -> ModelCard:
     """Write ``card`` and the weights of ``network`` into ``folder``; returns the card with its SHA-256.
 
-    The weights take half precision, and half the space, unless ``half`` is False.
+    The weights take half precision, and half the space, unless ``half`` is False. Raises OutputError.
     """
     state = {
         k: (v.half() if half and v.is_floating_point() else v).contiguous() for k, v in network.state_dict().items()
@@ -63,9 +64,10 @@ def save_model(folder: Path, card: ModelCard, network: nn.Module, half: bool = T
     card = replace(card, sha256=hashlib.sha256(data).hexdigest())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{card.name}.safetensors").write_bytes(data)
-        text = json.dumps(asdict(card), indent=2, ensure_ascii=False)
-        (folder / f"{card.name}.json").write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder}: the model cannot be written ({error.strerror}).") from error
+    with written_whole(folder / f"{card.name}.safetensors") as temporary:
+        temporary.write_bytes(data)
+    with written_whole(folder / f"{card.name}.json") as temporary:  # last: where it is, the weights are
+        temporary.write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return card
