@@ -19,10 +19,11 @@ class CasesPanel:
         self._callbacks = {"progressCallback": onProgress, "logCallback": onLog}
         self._onStateChanged = onStateChanged
         self._parameterNode = None
-        self._cases = []  # (CT node, segmentation node)
+        self._cases = []  # (CT node, segmentation node, or None for a CT without labels)
         ui.addCaseButton.connect("clicked(bool)", self._onAdd)
         ui.removeCaseButton.connect("clicked(bool)", self._onRemove)
         ui.makeLabelledButton.connect("clicked(bool)", self._onMakeLabelled)
+        ui.makeUnlabelledCasesButton.connect("clicked(bool)", self._onMakeUnlabelledCases)
         ui.makeUnlabelledButton.connect("clicked(bool)", self._onMakeUnlabelled)
         ui.caseList.maximumHeight = 80
 
@@ -34,7 +35,7 @@ class CasesPanel:
         self._showCases()
 
     def add(self, volumeNode, segmentationNode):
-        """Add a case of the scene to the labelled ones. Raises ValueError (`checkCase`)."""
+        """Add a case of the scene; without a segmentation, to the unlabelled ones. Raises ValueError (`checkCase`)."""
         checkCase(volumeNode, segmentationNode)
         if (volumeNode, segmentationNode) not in self._cases:
             self._cases.append((volumeNode, segmentationNode))
@@ -51,8 +52,14 @@ class CasesPanel:
             self._showCases()
 
     def _onMakeLabelled(self, checked=False):
-        folder = self._newFolder("labelled")
-        self._make(lambda **how: self._logic.prepareCases(self._cases, folder, **how), "labelledFolder", folder)
+        self._makeOfCases([case for case in self._cases if case[1]], "labelled")
+
+    def _onMakeUnlabelledCases(self, checked=False):
+        self._makeOfCases([case for case in self._cases if not case[1]], "unlabelled")
+
+    def _makeOfCases(self, cases, kind):
+        folder = self._newFolder(kind)
+        self._make(lambda **how: self._logic.prepareCases(cases, folder, **how), f"{kind}Folder", folder)
 
     def _onMakeUnlabelled(self, checked=False):
         folder = self._newFolder("unlabelled")
@@ -83,9 +90,11 @@ class CasesPanel:
 
     def _showCases(self):
         # A node that was deleted since is no case any more.
-        self._cases = [case for case in self._cases if all(node.GetScene() for node in case)]
+        self._cases = [case for case in self._cases if all(node.GetScene() for node in case if node)]
         self._ui.caseList.clear()
         for volumeNode, segmentationNode in self._cases:
-            self._ui.caseList.addItem(f"{volumeNode.GetName()}: {segmentationNode.GetName()}")
-        self._ui.makeLabelledButton.enabled = bool(self._cases)
+            labels = segmentationNode.GetName() if segmentationNode else _("without labels")
+            self._ui.caseList.addItem(f"{volumeNode.GetName()}: {labels}")
+        self._ui.makeLabelledButton.enabled = any(segmentation for _volume, segmentation in self._cases)
+        self._ui.makeUnlabelledCasesButton.enabled = any(not segmentation for _volume, segmentation in self._cases)
         self._ui.removeCaseButton.enabled = bool(self._cases)

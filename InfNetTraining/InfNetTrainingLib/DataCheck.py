@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from InfNetTrainingLib.DataReport import DataReport, Problem
 from InfNetTrainingLib.TrainingConfig import FOLDS, TrainingConfig
 
+_SAMPLES = 6  # labelled slices to show
 _SMALLEST_SIDE = 32  # pixels: the deepest features of the networks have one value for as many
 
 
@@ -61,6 +62,7 @@ class DataCheck:
         self._labelledFolder = Path(config.labelledFolder)
         self._unlabelledFolder = Path(config.unlabelledFolder) if config.isSemiSupervised else None
         self._heldOut = set()  # paths of the slices that would be held out
+        self._sampled = set()  # paths of the labelled slices that are shown
         self._firstOf = {}  # digest of an image: where it was met first
 
     def steps(self):
@@ -74,6 +76,7 @@ class DataCheck:
             self._problem(self._labelledFolder, _("holds both GT and Soft; move one of them away"))
             labelled = []
         self._checkSplit(labelled, unlabelled)
+        self._sampled = set(labelled[:: max(1, -(-len(labelled) // _SAMPLES))])
         looks = [(self._checkLabelled, path) for path in labelled]
         looks += [(self._checkExtra, path) for path in extra]
         looks += [(self._checkUnlabelled, path) for path in unlabelled]
@@ -105,6 +108,8 @@ class DataCheck:
 
     def _checkLabelled(self, path):
         image, truth, isSoft = _labelled(path)
+        if path in self._sampled:
+            self.report.samples.append((image, np.where(truth >= 128, np.uint8(1), np.uint8(0)) if isSoft else truth))
         self.report.labelled += 1
         self.report.softTruths += isSoft
         self.report.withConsolidation += not isSoft and bool((truth == 2).any())

@@ -4,6 +4,7 @@ import qt
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.DataCheck import DataCheck, lookedAt, recognisedFolders
+from InfNetTrainingLib.SamplePicture import samplePicture
 
 _SECONDS_A_TURN = 0.05  # of looking at slices, before Slicer's own affairs have their turn
 _MOST_PROBLEMS_SHOWN = 500
@@ -36,7 +37,8 @@ class DataPanel:
         if self._looked != lookedAt(self._parameterNode.config()):
             self._looked = lookedAt(self._parameterNode.config())
             self._cancel()
-            self._ui.checkLabel.visible = self._ui.problemTable.visible = False
+            for widget in (self._ui.checkLabel, self._ui.sampleLabel, self._ui.problemTable):
+                widget.visible = False
 
     def check(self, whenDone=None):
         """Look at every slice, by and by; ``whenDone(report)`` is called at the end."""
@@ -61,6 +63,7 @@ class DataPanel:
         self._cancel()
         report = self._check.report
         self._ui.checkLabel.text = report.summary()
+        self._showSamples(report.samples)
         table = self._ui.problemTable
         problems = sorted(report.problems, key=lambda problem: not problem.isError)[:_MOST_PROBLEMS_SHOWN]
         table.visible = bool(problems)
@@ -73,6 +76,13 @@ class DataPanel:
                 table.setItem(row, column, item)
         if self._whenDone:
             self._whenDone(report)
+
+    def _showSamples(self, samples):
+        self._ui.sampleLabel.visible = bool(samples)
+        if samples:
+            pixmap = qt.QPixmap()
+            pixmap.loadFromData(qt.QByteArray(samplePicture(samples)))
+            self._ui.sampleLabel.setPixmap(pixmap)
 
     def _cancel(self):
         self._timer.stop()

@@ -21,6 +21,7 @@ class Problem:
 class DataReport:
     """What the folders hold. ``healthy`` counts the labelled slices whose mask is empty.
 
+    samples - a few labelled slices to look at: picture and truth, (H, W) uint8 each
     volumes - CTs or patients that the labelled slices are known to be of; heldOut - slices that would be held out
     """
 
@@ -32,6 +33,7 @@ class DataReport:
     extra: int = 0
     volumes: int = 0
     heldOut: int = 0
+    samples: list = field(default_factory=list)
     sizes: Counter = field(default_factory=Counter)
     problems: list = field(default_factory=list)
 

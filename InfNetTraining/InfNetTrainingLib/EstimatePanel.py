@@ -2,7 +2,7 @@ import slicer
 from InfNetSegmentationLib.Dependencies import ensureInstalled
 from slicer.i18n import tr as _
 
-from InfNetTrainingLib.RunPanel import durationText
+from InfNetTrainingLib.RunPanel import bytesText, durationText
 
 
 class EstimatePanel:
@@ -73,14 +73,10 @@ def estimateLines(estimate):
     told = _("Time: {time} on this computer ({device}), as busy as it is now; judged by {steps} training steps").format(
         time=durationText(estimate["seconds"]), device=estimate["device"], steps=estimate["timed_steps"]
     )
-    room = _("Disk: up to {}; {} are free").format(_bytes(estimate["disk_bytes"]), _bytes(estimate["free_bytes"]))
+    room = _("Disk: up to {}; {} are free").format(bytesText(estimate["disk_bytes"]), bytesText(estimate["free_bytes"]))
     if estimate["disk_bytes"] > estimate["free_bytes"]:
         room = _("Too little room: {}").format(room)
     lines = [told, room]
     if estimate["gpu_bytes"] is not None:
-        lines.append(_("GPU memory: {} in these steps").format(_bytes(estimate["gpu_bytes"])))
+        lines.append(_("GPU memory: {} in these steps").format(bytesText(estimate["gpu_bytes"])))
     return lines
-
-
-def _bytes(count):
-    return _("{:.1f} GB").format(count / 1e9) if count >= 1e9 else _("{:.0f} MB").format(count / 1e6)

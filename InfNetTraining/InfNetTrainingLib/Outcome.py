@@ -1,41 +1,38 @@
-"""What a finished training is worth: Dice on the slices that were kept from it."""
+"""What a finished training is worth, on the slices that were kept from it: what the backend's metrics.json tells."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from slicer.i18n import tr as _
 
+from InfNetTrainingLib.Curves import diceTitles
 from InfNetTrainingLib.TrainingConfig import HELD_OUT_FOLDER
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """dice - {what: {slice: Dice}} on the held-out slices: of each model, or of each finding
-    isComparison - whether there are two models, of which the second is the trained one
+    """metrics - by the name of each measure, its mean, confidence interval and number of slices
+    images - {slice: {measure: value}}, None where that is not defined
+    before - the same of the model that it is compared with (name, metrics, images), and the dice_difference; or {}
+    isOfRecipe - whether all this is of a training without the held-out slices, while the model has learnt from all
     """
 
-    dice: dict
-    isComparison: bool = False
+    metrics: dict = field(default_factory=dict)
+    images: dict = field(default_factory=dict)
+    before: dict = field(default_factory=dict)
+    isOfRecipe: bool = False
 
     def lines(self):
-        """What the panel says."""
-        from infnet.evaluation.statistics import compare, summarise
-
-        if not self.dice:
+        """What the panel says: the means, with the 95 % confidence intervals of resampled slices."""
+        if not self.metrics:
             return [_("No slices were held out, so the Dice on unseen slices is not known.")]
-        lines = []
-        images = {name: [{"dice": value} for value in values.values()] for name, values in self.dice.items()}
-        for name, values in images.items():
-            summary = summarise(values)
-            interval = _interval(summary["confidence"]["dice"])
-            lines.append(
-                _("Held-out Dice, {name}: {mean:.3f}{interval}, {count} slices").format(
-                    name=name, mean=summary["mean"]["dice"], interval=interval, count=len(values)
-                )
-            )
-        if self.isComparison:
-            before, after = images.values()
-            difference = compare(after, before)
+        what = _("this recipe without the held-out slices") if self.isOfRecipe else _("semi-supervised")
+        lines = _means(self.metrics, what)
+        if self.before:
+            start = _("{}, from which it started").format(self.before["name"])
+            lines += _means(self.before["metrics"], start if self.isOfRecipe else _("labels alone"))
+            difference = self.before["dice_difference"]
             lines.append(
                 _("Difference: {mean:+.3f}{interval}; better in {better}, worse in {worse}").format(
                     mean=difference["mean"],
@@ -44,60 +41,52 @@ class Outcome:
                     worse=difference["worse"],
                 )
             )
+            if self.isOfRecipe:
+                lines.append(_("Whether that model was trained on these slices is not known; if so, it is flattered."))
         return lines
+
+    def table(self):
+        """(headings, rows): of each slice, its measures by the trained model and, last, the Dice of the one before."""
+        if not self.images:
+            return [], []
+        names = [name for name in self.metrics if name in diceTitles()]
+        names += [name for name in ("sensitivity", "precision") if name in self.metrics]
+        titles = {**diceTitles(), "sensitivity": _("Sensitivity"), "precision": _("Precision")}
+        headings = [_("Slice"), *(titles[name] for name in names)]
+        rows = [[stem, *(_value(values[name]) for name in names)] for stem, values in self.images.items()]
+        if self.before:
+            headings.append(_("Dice before"))
+            for row in rows:
+                row.append(_value(self.before["images"][row[0]]["dice"]))
+        return headings, rows
 
 
 def readOutcome(folder, config):
-    """The `Outcome` of a run, of which the parts may be missing while it is not finished."""
-    folder, labelled = Path(folder), Path(config.labelledFolder)
-    heldOut = folder / HELD_OUT_FOLDER / "predictions"
-    if config.tellsFindings:
-        names = {1: _("ground-glass opacity within the infection"), 2: _("consolidation within the infection")}
-        return Outcome(_present({name: _diceOfFinding(heldOut, labelled, label) for label, name in names.items()}))
-    places = {
-        _("this recipe without the held-out slices"): heldOut,
-        _("labels alone"): folder / "predictions" / "supervised",
-        _("semi-supervised"): folder / "predictions" / "semi-supervised",
-    }
-    dice = _present({name: _diceOf(place, labelled) for name, place in places.items()})
-    return Outcome(dice, isComparison=len(dice) == 2)
+    """The `Outcome` of a run in its folder, empty where it has none (yet)."""
+    path = Path(folder) / ("" if config.isSemiSupervised else f"{HELD_OUT_FOLDER}/fold-0") / "metrics.json"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return Outcome(told["metrics"], told["images"], told.get("before", {}), not config.isSemiSupervised)
+    except (OSError, ValueError, KeyError):
+        return Outcome()
 
 
-def _present(dice):
-    return {name: values for name, values in dice.items() if values}
+def _means(metrics, what):
+    return [
+        _("Held-out {title}, {what}: {mean:.3f}{interval}, {count} slices").format(
+            title=title,
+            what=what,
+            mean=metrics[name]["mean"],
+            interval=_interval(metrics[name]["confidence"]),
+            count=metrics[name]["images"],
+        )
+        for name, title in diceTitles().items()
+        if name in metrics and metrics[name]["mean"] is not None
+    ]
 
 
-def _diceOf(predictions, labelledFolder):
-    """Dice at 0.5 of each predicted slice whose mask is still there."""
-    from infnet.data.labelled_slices import read_grey, read_labels
-    from infnet.evaluation.metrics import dice
-
-    values = {}
-    isSoft = (labelledFolder / "Soft").is_dir()
-    for path, truthPath in _predicted(predictions, labelledFolder / ("Soft" if isSoft else "GT")):
-        truth = read_grey(truthPath) >= 128 if isSoft else read_labels(truthPath) > 0
-        values[path.stem] = dice(read_grey(path) >= 128, truth)
-    return values
-
-
-def _diceOfFinding(predictions, labelledFolder, label):
-    """Dice of each slice that has this finding, the infection being that of its labels (as in cross-validation)."""
-    from infnet.data.labelled_slices import read_grey, read_labels
-    from infnet.evaluation.metrics import dice
-
-    values = {}
-    for path, truthPath in _predicted(predictions, labelledFolder / "GT"):
-        truth = read_labels(truthPath)
-        if (truth == label).any():
-            isConsolidation = read_grey(path) >= 128
-            values[path.stem] = dice((truth > 0) & (isConsolidation == (label == 2)), truth == label)
-    return values
-
-
-def _predicted(predictions, truthFolder):
-    """(prediction, truth) of each predicted slice, as paths."""
-    pairs = [(path, truthFolder / path.name) for path in sorted(predictions.glob("[!.]*.png"))]
-    return [(path, truthPath) for path, truthPath in pairs if truthPath.is_file()]
+def _value(value):
+    return "" if value is None else f"{value:.3f}"
 
 
 def _interval(interval):

@@ -12,6 +12,7 @@ class OutcomePanel:
         self._ui = ui
         self._logic = logic
         self._folder = None
+        ui.outcomeTable.verticalHeader().hide()
         ui.installButton.connect("clicked(bool)", self._onInstall)
         ui.exportButton.connect("clicked(bool)", self._onExport)
 
@@ -21,7 +22,18 @@ class OutcomePanel:
         isTrained = status.modelPath is not None and status.modelPath.is_file()
         self._ui.outcomeSection.visible = isTrained
         if isTrained:
-            self._ui.outcomeLabel.text = "\n".join(readOutcome(folder, status.config).lines())
+            outcome = readOutcome(folder, status.config)
+            self._ui.outcomeLabel.text = "\n".join(outcome.lines())
+            self._fillTable(*outcome.table())
+
+    def _fillTable(self, headings, rows):
+        table = self._ui.outcomeTable
+        table.visible = bool(rows)
+        table.columnCount, table.rowCount = len(headings), len(rows)
+        table.setHorizontalHeaderLabels(headings)
+        for row, values in enumerate(rows):
+            for column, value in enumerate(values):
+                table.setItem(row, column, qt.QTableWidgetItem(value))
 
     def _onInstall(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("The model could not be installed.")):

@@ -1,7 +1,6 @@
 """The pseudo-labels of a run as files, and a person's word on them, which the backend heeds."""
 
 import csv
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,21 +69,21 @@ class PseudoLabels:
 
     def reject(self, stem, isRejected=True):
         """Leave a slice out of the trainings to come, or take it in again."""
+        from infnet.data.files import written_whole
+
         stems = self._rejected() - {stem} | ({stem} if isRejected else set())
-        path = self._folder / "rejected.txt"
-        temporary = path.with_name(f".{os.getpid()}-{path.name}")
-        temporary.write_text("".join(f"{stem}\n" for stem in sorted(stems)), encoding="utf-8")
-        temporary.replace(path)
+        with written_whole(self._folder / "rejected.txt") as temporary:
+            temporary.write_text("".join(f"{stem}\n" for stem in sorted(stems)), encoding="utf-8")
 
     def correct(self, stem, mask):
         """Train on ``mask`` (H, W) bool instead of the network's; an empty one says that the slice is healthy."""
+        from infnet.data.files import written_whole
         from PIL import Image
 
         path = self._correction(stem)
         path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{os.getpid()}-{path.name}")
-        Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(temporary)
-        temporary.replace(path)
+        with written_whole(path) as temporary:
+            Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(temporary)
         self.reject(stem, isRejected=False)
 
     def withdraw(self, stem):

@@ -1,5 +1,5 @@
 from InfNetSegmentationLib.ChoiceBox import ChoiceBox
-from InfNetSegmentationLib.Devices import deviceChoices
+from InfNetSegmentationLib.Devices import DeviceBox
 from InfNetSegmentationLib.Models import modelChoices
 from slicer.i18n import tr as _
 
@@ -14,7 +14,7 @@ class RecipePanel:
         self._parameterNode = None
         self._boxes = {
             name: ChoiceBox(getattr(ui, f"{name}Selector"), lambda value, name=name: self._set(name, value))
-            for name in ("kind", "preset", "initial", "encoder", "device")
+            for name in ("kind", "preset", "initial", "encoder", "device", "precision")
         }
         self._boxes["kind"].setChoices(
             [
@@ -43,6 +43,15 @@ class RecipePanel:
             ],
         )
         self._boxes["encoder"].setChoices([(name, name) for name in ENCODERS])
+        self._boxes["precision"].setChoices(
+            [
+                ("auto", _("Automatic")),
+                ("32", _("float32")),
+                ("bf16", _("bfloat16")),
+                ("16", _("float16 (CUDA)")),
+            ]
+        )
+        self._devices = DeviceBox(self._boxes["device"])
 
     def refresh(self):
         """Look for models and devices again."""
@@ -51,7 +60,7 @@ class RecipePanel:
         # The shipped default has no name of its own among the choices.
         choices += [(model.value or _defaultModel(), model.title) for model in models]
         self._boxes["initial"].setChoices(choices, ["", "", *(model.description for model in models)])
-        self._boxes["device"].setChoices(deviceChoices())
+        self._devices.refresh()
 
     def show(self, parameterNode):
         """Show the scene's parameters; None while the scene is closed."""

@@ -10,16 +10,21 @@ from InfNetTrainingLib.SshScript import writeSshRun
 
 
 class RemotePanel:
-    """The part of the panel that writes down the training for another computer."""
+    """The part of the panel that starts the training on another computer, or writes it down for one."""
 
-    def __init__(self, ui, config, onWritten):
-        """``config()`` - what is chosen now; ``onWritten()`` - called when the run's folder has been made."""
+    def __init__(self, ui, config, onWritten, onStart):
+        """``config()`` - what is chosen now; ``onWritten()`` - called when the run's folder has been made;
+        ``onStart(host, python)`` - called when the training there is to be started.
+        """
         self._ui = ui
         self._config = config
         self._onWritten = onWritten
         ui.copyCommandButton.connect("clicked(bool)", self._onCopyCommand)
         ui.saveSlurmButton.connect("clicked(bool)", self._onSaveSlurm)
         ui.saveSshButton.connect("clicked(bool)", self._onSaveSsh)
+        ui.startSshButton.connect(
+            "clicked(bool)", lambda checked=False: onStart(ui.hostLine.text, ui.remotePythonLine.text)
+        )
 
     def _onCopyCommand(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("There is no such command.")):

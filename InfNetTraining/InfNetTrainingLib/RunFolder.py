@@ -6,6 +6,7 @@
     runner.log       what a process that could not start wrote
     stop             asks it to stop
     remote.sh        of a run on another machine: starts and follows it (SshScript.py)
+    remote.log       what that wrote when Slicer ran it
 
 Beside these lie the backend's own files. Nothing of this needs the Slicer that started the training to live on.
 """
@@ -13,17 +14,20 @@ Beside these lie the backend's own files. Nothing of this needs the Slicer that 
 import json
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import time
 from pathlib import Path
 
+import slicer
 from InfNetSegmentationLib.BackendProcess import backendCommand, backendEnvironment, endProcessTree
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.ProcessIdentity import startTime
-from InfNetTrainingLib.RunState import FORMAT, SCRIPT, RunReader, readProcess, startedHere
+from InfNetTrainingLib.RunState import FORMAT, RunReader, readProcess, startedHere
 from InfNetTrainingLib.Schedule import Schedule
+from InfNetTrainingLib.SshErrors import SCRIPT, SCRIPT_LOG
 from InfNetTrainingLib.TrainingRunner import ProgressFile
 
 
@@ -40,14 +44,18 @@ def startRun(config, command=None):
     if found.isRunning:
         raise RuntimeError(_("A training is running in {} already.").format(folder))
     if found.remote:
-        raise ValueError(_("This training is one of {}: go on with it by {}.").format(found.remote, folder / SCRIPT))
+        runScript(folder)
+        return
     if found.config is not None and found.config != config:
         raise ValueError(_("{} holds another training; choose another folder.").format(folder))
     if found.config is None and folder.is_dir() and any(folder.iterdir()):
         raise ValueError(_("{} holds something else; choose a new folder.").format(folder))
     _writeNote(folder, config)
     (folder / "stop").unlink(missing_ok=True)
-    _launch(folder, command or backendCommand())
+    ProgressFile(folder).write("started")
+    command = command or backendCommand()
+    runner = [command[0], str(Path(__file__).with_name("TrainingRunner.py"))]
+    _launch(folder, [*runner, str(folder), *command], folder / "runner.log", backendEnvironment())
 
 
 def writeRemoteNote(folder, config, host):
@@ -63,26 +71,50 @@ def stopRun(folder, byForce=False):
     What it has done since its last checkpoint, of at most five minutes, is then done again.
     """
     folder = Path(folder)
-    if RunReader(folder).read().isRunning:
+    status = RunReader(folder).read()
+    if status.isRunning:
         (folder / "stop").touch()
         process = readProcess(folder)
-        if byForce and process["host"] == socket.gethostname():
+        if byForce and status.remote:
+            command = _scriptCommand(folder, "end")
+            startedHere.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_systemsEnvironment()))
+        elif byForce and process["host"] == socket.gethostname():
             endProcessTree(process["pid"])
 
 
-def _launch(folder, command):
-    ProgressFile(folder).write("started")
+def runScript(folder):
+    """Start or go on with a training on another machine by its script, which goes on without Slicer.
+
+    Raises ValueError where there is nothing to run it.
+    """
+    (folder / "stop").unlink(missing_ok=True)
+    environment = {**_systemsEnvironment(), "FOLLOWED_BY_SLICER": "1"}
+    _launch(folder, _scriptCommand(folder), folder / SCRIPT_LOG, environment)
+
+
+def _scriptCommand(folder, *words):
+    bash = shutil.which("bash")
+    if bash is None:
+        raise ValueError(_("There is no “bash” here to run {}: install one, or run it elsewhere.").format(SCRIPT))
+    return [bash, str(folder / SCRIPT), *words]
+
+
+def _systemsEnvironment():
+    """Slicer's own libraries are not those of the system's ssh."""
+    return slicer.util.startupEnvironment()
+
+
+def _launch(folder, command, logPath, environment):
     flags = 0
     if os.name == "nt":
         flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
-    runner = Path(__file__).with_name("TrainingRunner.py")
-    with (folder / "runner.log").open("wb") as log:
+    with logPath.open("wb") as log:
         process = subprocess.Popen(
-            [command[0], str(runner), str(folder), *command],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=backendEnvironment(),
+            env=environment,
             start_new_session=True,  # neither Slicer's end nor its terminal's ends the training
             creationflags=flags,
         )
@@ -106,10 +138,7 @@ def _writeNote(folder, config, **more):
 
 
 def _write(path, values):
-    """Write a note whole or not at all."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(values, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    from infnet.data.files import written_whole
+
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2), encoding="utf-8")

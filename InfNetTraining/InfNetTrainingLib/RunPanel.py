@@ -3,7 +3,7 @@ import time
 import qt
 from slicer.i18n import tr as _
 
-from InfNetTrainingLib.LossCurve import showChart, updateChart
+from InfNetTrainingLib.Curves import readDice, showChart, updateChart
 from InfNetTrainingLib.RunState import (
     ABSENT,
     FAILED,
@@ -34,6 +34,7 @@ class RunPanel:
         self._reader = None
         self._isCurveShown = False
         self._nextCurveAt = 0.0
+        self._dice = {}  # of the trainings of the run (`readDice`)
         self.status = TrainingStatus()
         self.problem = None  # why the folder cannot be used, or None
         self._timer = qt.QTimer()
@@ -68,9 +69,9 @@ class RunPanel:
             self._timer.start()
         else:
             self._timer.stop()
-        self._show()
         hasChanged = isFirst or self.status.state != before.state
-        self._drawCurve(isDue=hasChanged)
+        self._readLogs(isDue=hasChanged)
+        self._show()
         if hasChanged or (self.status.stage, self.status.round) != (before.stage, before.round):
             self._onChange(self.status)
 
@@ -83,7 +84,7 @@ class RunPanel:
 
     def _show(self):
         status, ui = self.status, self._ui
-        ui.stageLabel.text = self.problem or _sentence(status)
+        ui.stageLabel.text = self.problem or _sentence(status, self._dice)
         ui.stageLabel.visible = bool(ui.stageLabel.text)
         ui.progressBar.visible = status.isRunning
         ui.progressBar.maximum = status.total  # 0, a busy bar, until the first progress is told
@@ -93,15 +94,17 @@ class RunPanel:
     def _onShowCurve(self, checked=False):
         chartNode = updateChart(self.folder)
         if chartNode is None:
-            self._ui.stageLabel.text = _("There are no losses yet: they are written every ten steps.")
+            self._ui.stageLabel.text = _("There are no curves yet: losses are written every ten steps.")
             return
         self._isCurveShown = True
         showChart(chartNode)
 
-    def _drawCurve(self, isDue):
+    def _readLogs(self, isDue):
         now = time.monotonic()
-        if self._isCurveShown and (isDue or now >= self._nextCurveAt):
-            updateChart(self.folder)
+        if isDue or now >= self._nextCurveAt:
+            self._dice = readDice(self.folder)
+            if self._isCurveShown:
+                updateChart(self.folder)
             ended = time.monotonic()
             self._nextCurveAt = ended + max(_SECONDS_BETWEEN_CURVES, (ended - now) / _CURVE_SHARE)
 
@@ -115,14 +118,21 @@ def buttonText(state):
     return _("Resume") if state in RESUMABLE else _("Start")
 
 
-def _sentence(status):
-    """The state in words."""
+def _sentence(status, dice):
+    """The state in words; ``dice``: that of `readDice`."""
     if status.state == RUNNING:
         parts = [_stageTitle(status.stage) if status.stage else _("Starting…")]
+        if status.remote:
+            parts.append(_("on {}").format(status.remote))
         if status.round:
             parts.append(_("round {} of {}").format(*status.round))
         if status.secondsLeft is not None:
             parts.append(_("{} left").format(durationText(status.secondsLeft)))
+        for points in dice.get({"fold 1": "fold-0"}.get(status.stage, status.stage), {}).values():
+            parts.append(_("held-out Dice {1:.2f} after epoch {0}").format(*points[-1]))
+            break
+        if status.gpuBytes is not None:
+            parts.append(_("up to {} of GPU memory").format(bytesText(status.gpuBytes)))
         return ", ".join(parts)
     if status.awaitsReview:
         return _("Paused: look at the new pseudo-labels below, reject or correct them; Resume goes on.")
@@ -150,6 +160,10 @@ def _stageTitle(stage):
         "semi-supervised": _("Final training on the labels"),
     }
     return titles.get(stage, stage.capitalize())
+
+
+def bytesText(count):
+    return _("{:.1f} GB").format(count / 1e9) if count >= 1e9 else _("{:.0f} MB").format(count / 1e6)
 
 
 def durationText(seconds):

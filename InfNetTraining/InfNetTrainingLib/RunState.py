@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from InfNetSegmentationLib.BackendLines import NewLines
+from InfNetSegmentationLib.CrashMessage import crashMessage
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.ProcessIdentity import startTime
 from InfNetTrainingLib.Schedule import Schedule
+from InfNetTrainingLib.SshErrors import SCRIPT, sshError
 from InfNetTrainingLib.TrainingConfig import TrainingConfig
 
 FORMAT = 1
@@ -28,7 +30,6 @@ RESUMABLE = (STOPPED, FAILED, INTERRUPTED)
 _STOPPED_STATUS = 130
 _SECONDS_OF_SILENCE = 900  # after which a process on another computer is not believed to live
 _LOG_LINES_TOLD = 15
-SCRIPT = "remote.sh"  # of a training on another machine
 _STAGES_OF_A_ROUND = ("fine-tuning", "pseudo-labels")
 startedHere = []  # processes of this Slicer: asked for their end, so that none stays a zombie
 
@@ -38,6 +39,7 @@ class TrainingStatus:
     """state - "absent", "running", "stopping", "stopped", "finished", "failed" or "interrupted" (killed)
     stage, done, total - what is being done; ``round`` is (n, of) in Algorithm 1, or None
     secondsLeft - of the whole run, as far as it can be foreseen, or None
+    gpuBytes - the most memory of the GPU that it has taken, or None where it uses none
     error - why it failed, or None
     modelPath - the card of the trained model, or None
     config - what is trained, or None
@@ -51,6 +53,7 @@ class TrainingStatus:
     total: int = 0
     round: tuple | None = None
     secondsLeft: float | None = None
+    gpuBytes: int | None = None
     error: str | None = None
     modelPath: Path | None = None
     config: TrainingConfig | None = None
@@ -95,6 +98,7 @@ class RunReader:
             total=told.total,
             round=(told.round, schedule.rounds) if told.stage in _STAGES_OF_A_ROUND and schedule.rounds else None,
             secondsLeft=schedule.secondsLeft(told.measured, told.round) if state == RUNNING else None,
+            gpuBytes=told.gpuBytes,
             error=self._errorOf(told) if state in (FAILED, INTERRUPTED) else None,
             modelPath=self.folder / "model" / told.modelName if told.modelName else None,
             awaitsReview=state == STOPPED and told.awaitsReview,
@@ -135,22 +139,28 @@ class RunReader:
     def _stateOf(self, told, alive):
         if alive:
             return STOPPING if (self.folder / "stop").exists() else RUNNING
-        if told.exitStatus is None:
+        if told.exitStatus is None or self._isNotBroughtBack(told):
             return INTERRUPTED
         if told.exitStatus == _STOPPED_STATUS:
             return STOPPED
         return FAILED if told.exitStatus else FINISHED
 
+    def _isNotBroughtBack(self, told):
+        """Whether a training on another machine has ended, and what came of it is not here yet."""
+        return self._note.get("remote") and told.modelName and not (self.folder / "model" / told.modelName).is_file()
+
     def _errorOf(self, told):
         if told.error:
             return told.error
         if told.exitStatus is not None:
-            lines = "\n".join(told.lastLines)
-            return _("The backend ended with the exit status {}.\n{}").format(told.exitStatus, lines)
-        if self._note.get("remote"):
-            return _("Nothing is heard of it. Start it, or go on with it, by: bash {}").format(self.folder / SCRIPT)
+            return crashMessage(told.exitStatus, told.lastLines)
+        remote = self._note.get("remote")
+        if remote and (error := sshError(self.folder, remote)):
+            return error
         if (self.folder / "stop").exists():
             return _("It was ended by force.")
+        if remote:
+            return _("Not followed here. Press Resume, or run: bash {}").format(self.folder / SCRIPT)
         with suppress(OSError):
             written = (self.folder / "runner.log").read_text(encoding="utf-8", errors="replace").strip()
             if written:
@@ -165,6 +175,7 @@ class _Told:
     stage: str = ""
     done: int = 0
     total: int = 0
+    gpuBytes: int | None = None
     round: int = 1
     error: str | None = None
     awaitsReview: bool = False
@@ -185,6 +196,7 @@ class _Told:
             self.round = min(event["done"] + 1, event["total"])
         elif kind == "progress":
             self.stage, self.done, self.total = event["stage"], event["done"], event["total"]
+            self.gpuBytes = event.get("gpu_bytes")
             self._measure(event)
         elif kind in ("message", "log"):
             newLines.append(event["text"])

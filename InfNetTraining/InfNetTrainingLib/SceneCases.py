@@ -1,4 +1,4 @@
-"""Labelled cases of the scene, a CT and its segmentation each, as files that ``infnet prepare`` makes slices of."""
+"""Cases of the scene, a CT and its segmentation or a CT alone, as files that ``infnet prepare`` makes slices of."""
 
 import re
 from pathlib import Path
@@ -39,11 +39,11 @@ def findingsOf(segmentationNode):
 
 
 def checkCase(volumeNode, segmentationNode):
-    """Raises ValueError where a CT and its segmentation cannot be trained on."""
+    """Raises ValueError where a CT and its segmentation (None: without labels) cannot be trained on."""
     if volumeNode is None or volumeNode.GetImageData() is None:
         raise ValueError(_("Choose a CT volume that has voxels."))
     if segmentationNode is None:
-        raise ValueError(_("Choose the segmentation of “{}”.").format(volumeNode.GetName()))
+        return
     if not findingsOf(segmentationNode):
         segmentation = segmentationNode.GetSegmentation()
         names = [segmentation.GetNthSegment(i).GetName() for i in range(segmentation.GetNumberOfSegments())]
@@ -70,9 +70,10 @@ def caseLabels(volumeNode, segmentationNode):
 
 
 def writeCases(cases, folder):
-    """Write the CTs and label images of ``cases``, (volume node, segmentation node) each.
+    """Write the CTs and label images of ``cases``, (volume node, segmentation node) each, or all with None for it.
 
-    Returns the folder of CTs and that of labels, where both have the same name. Raises ValueError (`checkCase`).
+    Returns the folder of CTs and that of labels, where both have the same name; None for that of labels where there are
+    none. Raises ValueError (`checkCase`).
     """
     import SimpleITK as sitk
 
@@ -84,9 +85,11 @@ def writeCases(cases, folder):
     for volumeNode, segmentationNode in cases:
         name = _fileName(volumeNode.GetName(), ctFolder)
         writeVolume(volumeNode, ctFolder / f"{name}.nrrd")
+        if segmentationNode is None:
+            continue
         labels = imageOnGrid(caseLabels(volumeNode, segmentationNode), volumeNode)
         sitk.WriteImage(labels, str(labelsFolder / f"{name}.nrrd"), True)
-    return ctFolder, labelsFolder
+    return ctFolder, labelsFolder if any(labelsFolder.iterdir()) else None
 
 
 def _fileName(name, folder):

@@ -8,6 +8,7 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.RunFolder import writeRemoteNote
+from InfNetTrainingLib.SshErrors import SCRIPT
 
 _SENT = ("Imgs", "GT", "Soft", "slices.csv")
 _SCRIPT = """\
@@ -15,6 +16,7 @@ _SCRIPT = """\
 # Trains on another machine by SSH, with a key or an agent, so that no password is asked for.
 #   bash remote.sh         send the slices, start the training or go on with it, follow it, fetch the results
 #   bash remote.sh stop    ask it to stop
+#   bash remote.sh end     end it at once
 # Ctrl+C ends the following alone: start this again to go on following. Needed there: a POSIX shell, tar, and a Python
 # that has infnet with its extra "train".
 set -eu
@@ -24,6 +26,7 @@ name={name}
 python={python}
 here=$(cd "$(dirname "$0")" && pwd)
 
+ssh() {{ command ssh -o BatchMode=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 "$@"; }}
 on() {{ ssh "$host" "cd '$there' && $1"; }}
 send() {{  # FROM TO NAME …
     from=$1; to=$2; shift 2
@@ -33,12 +36,27 @@ tell() {{  # what it has told since the last look
     touch "$here/progress.jsonl"
     size=$(($(wc -c < "$here/progress.jsonl") + 1))
     on "tail -c +$size '$name/progress.jsonl'" >> "$here/progress.jsonl"
+    # and the tables that have changed, for the curves
+    on "touch looking; cd '$name'; test -e ../looked && newer='-newer ../looked'
+        find . -name '*.csv' \\${{newer:-}} | tar -cf - -T - 2>/dev/null
+        mv ../looking ../looked" | tar -C "$here" -xf -
 }}
 
-if [ "${{1:-}}" = stop ]; then
-    on "touch '$name/stop'"
-    exit
+case "${{1:-}}" in
+stop) on "touch '$name/stop'"; exit ;;
+end) on 'kill -KILL $(cat pid) $(pgrep -P $(cat pid))'; exit ;;
+esac
+if [ -z "${{FOLLOWED_BY_SLICER:-}}" ]; then  # which does this itself
+    rm -f "$here/stop"
+    printf '{{"pid": 0, "started": "", "host": "ssh %s"}}\\n' "$host" > "$here/process.json"
+    trap 'rm -f "$here/process.json"' EXIT
 fi
+ssh "$host" "$python -c 'import importlib.util as u, sys; sys.exit(None in map(u.find_spec, sys.argv[1:]))' \\
+    infnet lightning" || {{
+    if [ $? -eq 255 ]; then exit 255; fi
+    echo "There, $python is no Python that has infnet with its extra train: install it there, or name another one." >&2
+    exit 3
+}}
 if ! ssh "$host" "test -e '$there/sent'"; then
 {sends}
     ssh "$host" "mkdir -p '$there/$name' && cat > '$there/$name/training.json'" <<'NOTE'
@@ -49,23 +67,21 @@ fi
 for word in rejected.txt corrections; do
     if [ -e "$here/$word" ]; then send "$here" "$name" "$word"; fi
 done
-rm -f "$here/stop"
 on "kill -0 \\$(cat pid 2>/dev/null) 2>/dev/null || {{
     rm -f '$name/stop'
     printf '\\n{{\\"event\\": \\"started\\"}}\\n' >> '$name/progress.jsonl'
     nohup $python TrainingRunner.py '$name' $python -m infnet > '$name/runner.log' 2>&1 < /dev/null &
     echo \\$! > pid
 }}"
-printf '{{"pid": 0, "started": "", "host": "ssh %s"}}\\n' "$host" > "$here/process.json"
 while on 'kill -0 $(cat pid) 2>/dev/null'; do
     if [ -e "$here/stop" ]; then on "touch '$name/stop'"; fi
     tell
     sleep {seconds}
 done
-kept_here='--exclude=./training.json --exclude=./progress.jsonl --exclude=./stop'
+kept_here='--exclude=./training.json --exclude=./process.json --exclude=./progress.jsonl --exclude=./stop'
 on "tar -C '$name' --exclude=checkpoints $kept_here -cf - ." | tar -C "$here" -xf -
 tell
-tail -n 1 "$here/progress.jsonl"
+if [ -z "${{FOLLOWED_BY_SLICER:-}}" ]; then tail -n 1 "$here/progress.jsonl"; fi
 """
 
 
@@ -96,7 +112,7 @@ def writeSshRun(config, host, python="python3", secondsBetweenLooks=5):
         note=json.dumps({"steps": remote.steps()}, indent=2),
         seconds=secondsBetweenLooks,
     )
-    path = folder / "remote.sh"
+    path = folder / SCRIPT
     path.write_text(text, encoding="utf-8", newline="\n")
     return path
 

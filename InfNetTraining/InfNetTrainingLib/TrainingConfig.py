@@ -43,6 +43,7 @@ class TrainingConfig:
     preset - a key of `PRESETS`: what is not said below is as in there
     initial - "imagenet", "none", or a model (shipped name, path of a card) that the training starts from
     rounds - of Algorithm 1; 0: until every unlabelled slice is used
+    precision - of the networks' arithmetic: "auto" (bfloat16 where that is faster), "32", "bf16", or "16" (CUDA alone)
     holdOut - also tell the Dice on a fifth of the labelled slices (of their CTs, where these are known) that is kept
         from training for it
     pause - stop after each making of pseudo-labels, for a person to look at them
@@ -66,6 +67,7 @@ class TrainingConfig:
     preTrainingEpochs: int = 8
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
     holdOut: bool = False
     pause: bool = False
 
@@ -113,18 +115,20 @@ class TrainingConfig:
 
     def trainingArguments(self):
         """The arguments of the training itself, without those of how progress is told."""
-        command = ["semi-supervised"] if self.isSemiSupervised else ["train"]
-        return [*command, *self._arguments(self.outputFolder)]
+        if not self.isSemiSupervised:
+            return ["train", *self._arguments(self.outputFolder)]
+        heldOut = ["--hold-out-fold", "0", "--folds", str(FOLDS)] if self.holdOut else []
+        return ["semi-supervised", *self._arguments(self.outputFolder), *heldOut]
 
     def steps(self):
         """The backend's commands of the run, in their order, each a list of arguments."""
-        steps = [self.trainingArguments()]
-        if self.holdOut and self.isSemiSupervised:
-            steps[0] += ["--hold-out-fold", "0", "--folds", str(FOLDS)]
-        elif self.holdOut:
-            folder = str(Path(self.outputFolder) / HELD_OUT_FOLDER)
-            steps.insert(0, ["cross-validate", *self._arguments(folder), "--only-fold", "0", "--folds", str(FOLDS)])
-        return steps
+        if not self.holdOut or self.isSemiSupervised:
+            return [self.trainingArguments()]
+        folder = Path(self.outputFolder) / HELD_OUT_FOLDER
+        return [
+            ["cross-validate", *self._arguments(folder), "--only-fold", "0", "--folds", str(FOLDS)],
+            [*self.trainingArguments(), "--metrics", str(folder / "fold-0/metrics.json")],  # for the model's card
+        ]
 
     def _arguments(self, outputFolder):
         folders = [self.labelledFolder, *([self.unlabelledFolder] if self.isSemiSupervised else [])]
@@ -137,6 +141,7 @@ class TrainingConfig:
             "--size": self.size,
             "--seed": self.seed,
             "--device": self.device,
+            "--precision": self.precision,
         }
         if self.isSemiSupervised:
             options["--semi-preset"] = "paper" if self.preset == "paper" else "small"

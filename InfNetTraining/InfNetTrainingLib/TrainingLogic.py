@@ -5,12 +5,13 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from InfNetTrainingLib.DataCheck import checkData
 from InfNetTrainingLib.Outcome import readOutcome
-from InfNetTrainingLib.RunFolder import startRun, stopRun
+from InfNetTrainingLib.RunFolder import runScript, startRun, stopRun
 from InfNetTrainingLib.RunState import RunReader
 from InfNetTrainingLib.SceneCases import writeCases
 from InfNetTrainingLib.Schedule import Schedule
+from InfNetTrainingLib.SshScript import writeSshRun
 from InfNetTrainingLib.TrainingConfig import SEMI_SUPERVISED, SUPERVISED, TrainingConfig
-from InfNetTrainingLib.TrainingParameters import TrainingParameters, unusedFolder
+from InfNetTrainingLib.TrainingParameters import TrainingParameters
 
 
 class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
@@ -40,15 +41,10 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
     @property
     def preparing(self):
         """Whether slices are being made of CTs, or time is estimated; this, unlike a training, ends with the panel."""
-        return self._task is not None and self._task.process.running
+        return self._task is not None and self._task.running
 
     def getParameterNode(self):
-        node = super().getParameterNode()
-        isNew = not node.HasParameter("outputFolder")
-        parameters = TrainingParameters(node)
-        if isNew:
-            parameters.outputFolder = unusedFolder(parameters.outputFolder)
-        return parameters
+        return TrainingParameters(super().getParameterNode())
 
     def check(self, labelledFolder, unlabelledFolder="", **choices):
         """Look at every slice and mask before anything is trained. Returns a `DataReport`.
@@ -68,7 +64,7 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
         problem = config.problem()
         if problem:
             raise ValueError(problem + ".")
-        arguments = [*config.steps()[-1], "--estimate"]
+        arguments = [*config.trainingArguments(), "--estimate"]
 
         def finish(payload):
             # An extra training for the held-out slices, of the same recipe, takes as long a slice.
@@ -79,7 +75,9 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
         return self._run(lambda folder: arguments, waitForCompletion, {**callbacks, "finish": finish})
 
     def prepareCases(self, cases, outputFolder, waitForCompletion=True, **callbacks):
-        """Make labelled slices of cases of the scene, (CT volume node, segmentation node) each, in a new folder.
+        """Make slices of cases of the scene, (CT volume node, segmentation node) each, in a new folder.
+
+        They are labelled ones, or unlabelled ones where every segmentation node is None.
 
         waitForCompletion - return the result when it is there; else return at once and leave the rest to the
             callbacks, which the Qt event loop calls: progressCallback(stage, done, total), logCallback(text),
@@ -91,7 +89,8 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
 
         def arguments(folder):
             ctFolder, labelsFolder = writeCases(cases, folder)
-            return ["prepare", ctFolder, "--labels", labelsFolder, "-o", outputFolder]
+            labels = ["--labels", labelsFolder] if labelsFolder else []
+            return ["prepare", ctFolder, *labels, "-o", outputFolder]
 
         return self._run(arguments, waitForCompletion, callbacks)
 
@@ -110,6 +109,13 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
         Raises ValueError for what cannot be trained or the folder of something else, RuntimeError if it is running.
         """
         startRun(config, self._command)
+
+    def startRemote(self, config, host, python="python3"):
+        """Start a training on another machine, reached by SSH, and return at once; `writeSshRun` says the rest.
+
+        Raises ValueError for what cannot be trained there, or a folder that holds something.
+        """
+        runScript(writeSshRun(config, host, python).parent)
 
     def resume(self, folder):
         """Go on with a training that was stopped, failed or killed, from its last checkpoint; errors as `start`."""
@@ -145,12 +151,12 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
     def cancel(self):
         """Ask the making of slices or the estimate to stop."""
         if self.preparing:
-            self._task.process.cancel(_("Cancelled."))
+            self._task.cancel(_("Cancelled."))
 
     def abort(self):
         """End the making of slices or the estimate before this returns. A training is left running."""
         if self.preparing:
-            self._task.process.abort(_("Stopped."))
+            self._task.abort(_("Stopped."))
 
     def _finished(self, folder):
         status = self.status(folder)
@@ -165,7 +171,7 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
         self._task.start(arguments, useTimer=not waitForCompletion)
         if not waitForCompletion:
             return None
-        self._task.process.wait()
+        self._task.wait()
         if self._task.error:
             raise self._task.error
         return self._task.result

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
-from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Default, WithinRange, parameterNodeWrapper
 
 from InfNetTrainingLib.TrainingConfig import TrainingConfig, presetValues
 
@@ -15,6 +15,10 @@ def unusedFolder(folder):
     name = re.sub(r"-\d{1,2}$", "", folder.name)
     candidates = itertools.chain([folder], (folder.with_name(f"{name}-{number}") for number in itertools.count(2)))
     return next(candidate for candidate in candidates if not candidate.exists())
+
+
+def _outputFolder():
+    return unusedFolder(Path.home() / "InfNet-training")
 
 
 @parameterNodeWrapper
@@ -32,7 +36,7 @@ class TrainingParameters:
     labelledFolder: Path = Path.home()
     unlabelledFolder: Path = Path.home()
     extraFolders: str = ""
-    outputFolder: Path = Path.home() / "InfNet-training"
+    outputFolder: Annotated[Path, Default(generator=_outputFolder)]
     kind: str = "supervised"
     preset: str = "modern"
     initial: str = "imagenet"
@@ -47,6 +51,7 @@ class TrainingParameters:
     preTrainingEpochs: Annotated[int, WithinRange(1, 1000)] = 8
     seed: Annotated[int, WithinRange(0, 1000000)] = 0
     device: str = "auto"
+    precision: str = "auto"
     holdOut: bool = False
     pause: bool = False
 

@@ -25,9 +25,9 @@ class InfNetTrainingWidget(RunWidget):
     logicClass = InfNetTrainingLogic
 
     def __init__(self, parent=None):
-        super().__init__(parent)
         self._panels = ()
         self._checking = False
+        super().__init__(parent)
 
     def enter(self):
         if not self._panels:
@@ -49,6 +49,8 @@ class InfNetTrainingWidget(RunWidget):
         ui = self.ui
         for line in (ui.labelledFolderLine, ui.unlabelledFolderLine, ui.outputFolderLine, ui.ctFolderLine):
             line.filters = ctk.ctkPathLineEdit.Dirs
+            # An emptied line does not tell a change of its path: the parameter stays what it was.
+            line.connect("validInputChanged(bool)", lambda valid: self._showButtons())
         self._data = DataPanel(ui)
         self._cases = CasesPanel(ui, self.logic, self._onPreparing, ui.logText.appendPlainText, self._onPrepared)
         self._recipe = RecipePanel(ui)
@@ -59,7 +61,10 @@ class InfNetTrainingWidget(RunWidget):
         self._review = ReviewPanel(ui)
         self._outcome = OutcomePanel(ui, self.logic)
         self._remote = RemotePanel(
-            ui, lambda: self._parameterNode.config(), lambda: self._run.follow(self._run.folder, again=True)
+            ui,
+            lambda: self._parameterNode.config(),
+            lambda: self._run.follow(self._run.folder, again=True),
+            self._onStartRemote,
         )
         ui.newRunButton.connect("clicked(bool)", self._onNewRun)
 
@@ -109,6 +114,7 @@ class InfNetTrainingWidget(RunWidget):
         self._estimate.showButton(isFree=state == ABSENT and not self._checking and not self.logic.preparing)
         missing = self._whatIsMissing(state)
         ui.applyButton.enabled = missing is None
+        ui.startSshButton.enabled = missing is None and state == ABSENT
         ui.applyButton.toolTip = missing or self._startToolTip
 
     def _whatIsMissing(self, state):
@@ -123,6 +129,9 @@ class InfNetTrainingWidget(RunWidget):
             return None
         if state == FINISHED:
             return _("This training is finished; press “New run” for another one")
+        lines = (self.ui.labelledFolderLine, self.ui.unlabelledFolderLine, self.ui.outputFolderLine)
+        if any(line.enabled and not line.currentPath for line in lines):
+            return _("Choose a folder where a line is empty")
         return self._parameterNode.config().problem()
 
     def _onStartOrStop(self, checked=False):
@@ -131,25 +140,32 @@ class InfNetTrainingWidget(RunWidget):
             self.logic.stop(folder, byForce=state == STOPPING)
             self._run.poll()
         elif state in RESUMABLE:
-            self._begin(lambda: self.logic.resume(folder))
+            self._begin(lambda: self.logic.resume(folder), isRemote=bool(self._run.status.remote))
         else:
-            self._checking = True
-            self._showButtons()
-            self._data.check(self._startChecked)
+            self._checkAndBegin(lambda: self.logic.start(self._parameterNode.config()))
 
-    def _startChecked(self, report):
+    def _onStartRemote(self, host, python):
+        self._checkAndBegin(lambda: self.logic.startRemote(self._parameterNode.config(), host, python), isRemote=True)
+
+    def _checkAndBegin(self, start, isRemote=False):
+        self._checking = True
+        self._showButtons()
+        self._data.check(lambda report: self._beginChecked(report, start, isRemote))
+
+    def _beginChecked(self, report, start, isRemote):
         self._checking = False
         self._showButtons()
         if report.canTrain:
-            self._begin(lambda: self.logic.start(self._parameterNode.config()))
+            self._begin(start, isRemote)
         else:
             errors = [f"{problem.case}: {problem.text}" for problem in report.problems if problem.isError]
             slicer.util.errorDisplay(
                 _("These slices cannot be trained on; see “Data”.\n\n{}").format("\n".join(errors[:10]))
             )
 
-    def _begin(self, start):
+    def _begin(self, start, isRemote=False):
         with slicer.util.tryWithErrorDisplay(_("The training could not be started.")):
-            ensureInstalled(self.resourcePath(_REQUIREMENTS), "Inf-Net Training")
+            if not isRemote:
+                ensureInstalled(self.resourcePath(_REQUIREMENTS), "Inf-Net Training")
             start()
             self._run.follow(self._run.folder, again=True)

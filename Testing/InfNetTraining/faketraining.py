@@ -27,6 +27,13 @@ def writeLosses(folder, version=0, first=0):
     (log / "metrics.csv").write_text("\n".join(["epoch,loss,step", *rows]) + "\n", encoding="utf-8")
 
 
+def writeMetrics(folder, stems, **more):
+    """Dice 1 on every slice."""
+    interval = {"mean": 1.0, "confidence": [1.0, 1.0], "images": len(stems)}
+    told = {"metrics": {"dice": interval}, "images": {stem: {"dice": 1.0} for stem in stems}, **more}
+    (folder / "metrics.json").write_text(json.dumps(told), encoding="utf-8")
+
+
 def writeModel(output):
     folder = output / "model"
     folder.mkdir(exist_ok=True)
@@ -64,17 +71,16 @@ def finish(options):
         return
     if options.command == "prepare":
         (output / "Imgs").mkdir(parents=True)
+        (output / "labels.txt").write_text(str(options.labels), encoding="utf-8")
         send("result", output=str(output), slices=1, failed={"bad": "damaged"} if "bad" in str(options.inputs) else {})
         return
     for done in range(1, 11):
         send("progress", stage="training", done=done, total=10)
     if options.command == "cross-validate":
-        (output / "predictions").mkdir(exist_ok=True)
-        source = Path(options.inputs[0])
-        for path in sorted(source.glob("GT/*.png"))[:2]:
-            mask = Image.open(path).convert("L").point(lambda value: 255 * (value > 0))
-            mask.save(output / "predictions" / path.name)
-        writeLosses(output / "fold-0")
+        writeLosses(output / "fold-0/training")
+        rows = ["step,epoch,dice", "4,2,0.5", "10,5,1.0"]
+        (output / "fold-0/training/validation.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        writeMetrics(output / "fold-0", ["0", "1"])
         send("result", output=str(output))
         return
     if options.command == "semi-supervised":
@@ -98,7 +104,7 @@ def stopWhenAsked(options):
     done = 0
     while not options.stop_file.exists():
         done = min(done + 1, 50)
-        send("progress", stage="training", done=done, total=100)
+        send("progress", stage="training", done=done, total=100, gpu_bytes=3_400_000_000)
         time.sleep(0.02)
     send("error", code="cancelled", message="Stopped as requested.")
     sys.exit(130)
@@ -129,6 +135,7 @@ if __name__ == "__main__":
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--estimate", action="store_true")
     parser.add_argument("--pause", action="store_true")
+    parser.add_argument("--labels")
     parser.add_argument("--stop-file", type=Path, required=True)
     known, _others = parser.parse_known_args()
     if known.command != "prepare" and not known.estimate:

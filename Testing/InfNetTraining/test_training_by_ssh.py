@@ -1,10 +1,18 @@
-"""The script that trains on another machine. ``ssh`` is a stand-in: a shell in another folder of this computer."""
+"""The script that trains on another machine.
 
+``ssh`` is a stand-in, a shell in another folder of this computer; in the tests of ``server`` it is OpenSSH's own.
+"""
+
+import getpass
+import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +26,9 @@ def machine(tmp_path, monkeypatch):
     path = tmp_path / "bin/ssh"
     path.parent.mkdir()
     path.write_text(
-        f'#!/bin/sh\n[ "$1" = user@gpu ] || exit 255\ncd "{home}" && exec setsid --wait sh -c "$2"\n', encoding="utf-8"
+        '#!/bin/sh\nwhile [ "$1" = -o ]; do shift 2; done\n[ "$1" = user@gpu ] || exit 255\n'
+        f'cd "{home}" && exec setsid --wait sh -c "$2"\n',
+        encoding="utf-8",
     )
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{path.parent}{os.pathsep}{os.environ['PATH']}")
@@ -41,7 +51,7 @@ def write(fakeTraining, tmp_path):
     """``write(config, scenario)``: the script, with the fake backend in place of ``python -m infnet`` there."""
     from InfNetTrainingLib.SshScript import writeSshRun
 
-    def write(config, scenario):
+    def write(config, scenario, host="user@gpu"):
         wrapper = tmp_path / "python-there"
         fake = " ".join(fakeTraining(scenario)[1:])
         wrapper.write_text(
@@ -49,9 +59,119 @@ def write(fakeTraining, tmp_path):
             encoding="utf-8",
         )
         wrapper.chmod(0o755)
-        return writeSshRun(config, "user@gpu", str(wrapper), secondsBetweenLooks=0.05)
+        return writeSshRun(config, host, str(wrapper), secondsBetweenLooks=0.05)
 
     return write
+
+
+def waitFor(logic, folder, condition):
+    end = time.monotonic() + 60
+    while not condition(logic.status(folder)):
+        assert time.monotonic() < end, logic.status(folder)
+        time.sleep(0.05)
+    return logic.status(folder)
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """OpenSSH's server on 127.0.0.1, reached as user@gpu by a key; its sessions begin in tmp_path/there."""
+    sshd, ssh = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin"), shutil.which("ssh")
+    if not (sshd and ssh and shutil.which("ssh-keygen")):
+        pytest.skip("needs OpenSSH's server and client (Debian: openssh-server)")
+    folder = tmp_path / "ssh"
+    for path in (folder, tmp_path / "there", tmp_path / "bin"):
+        path.mkdir()
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "authorized").write_text((folder / "user.pub").read_text())
+    (folder / "known").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
+    (folder / "sshd_config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
+        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPidFile none\n"
+        f'ForceCommand cd "{tmp_path}/there" && exec sh -c "$SSH_ORIGINAL_COMMAND"\n'
+    )
+    (folder / "config").write_text(
+        f"Host gpu\nHostName 127.0.0.1\nPort {port}\nUser {getpass.getuser()}\nIdentityFile {folder}/user\n"
+        f"IdentitiesOnly yes\nUserKnownHostsFile {folder}/known\nStrictHostKeyChecking yes\n"
+    )
+    wrapper = tmp_path / "bin/ssh"
+    wrapper.write_text(f'#!/bin/sh\nexec {ssh} -F {folder}/config "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    process = subprocess.Popen(
+        [sshd, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=subprocess.PIPE, encoding="utf-8"
+    )
+    line = process.stderr.readline()
+    if "listening" not in line:
+        process.kill()
+        pytest.skip(f"sshd cannot run here: {line}")
+    yield folder
+    process.kill()
+    process.communicate()
+
+
+def test_a_run_over_a_real_ssh_server(module, config, write, server, tmp_path):
+    """Started, closed here and gone on with, stopped, resumed, its results brought back."""
+    config = replace(config, pause=False)
+    logic, folder = module.InfNetTrainingLogic(), Path(config.outputFolder)
+    write(config, "stop", host="gpu")
+    logic.resume(folder)
+    waitFor(logic, folder, lambda status: status.state == "running" and status.done > 0)
+    with pytest.raises(RuntimeError, match="running"):
+        logic.start(config)
+    os.killpg(json.loads((folder / "process.json").read_text())["pid"], signal.SIGKILL)  # this computer goes off
+    waitFor(logic, folder, lambda status: status.state == "interrupted")
+    logic.resume(folder)
+    waitFor(logic, folder, lambda status: status.state == "running")
+    logic.stop(folder)
+    waitFor(logic, folder, lambda status: status.state == "stopped")
+    calls = tmp_path / "there/infnet-runs/my run/my run/calls.txt"
+    assert calls.read_text().count("\n") == 1, "it went on there all the while"
+    logic.resume(folder)
+    status = waitFor(logic, folder, lambda status: not status.isRunning)
+    assert status.state == "finished" and status.modelPath.is_file()
+    from InfNetTrainingLib.Curves import readLosses
+
+    assert len(readLosses(folder)["training"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause", "remedy"),
+    [
+        ("key", "Permission denied (publickey)", "ssh-copy-id gpu"),
+        ("host", "Host key verification failed", "connect once in a terminal, “ssh gpu”"),
+        ("python", "no Python that has infnet", "install it there, or name another one"),
+    ],
+)
+def test_what_fails_at_an_ssh_server_is_told_with_its_remedy(
+    module, config, server, fault, cause, remedy, tmp_path, write
+):
+    logic, folder = module.InfNetTrainingLogic(), Path(config.outputFolder)
+    if fault == "key":
+        (server / "authorized").write_text("")
+    if fault == "host":
+        (server / "known").write_text("")
+    logic.startRemote(config, "gpu", "python3 -S -I" if fault == "python" else sys.executable)
+    status = waitFor(logic, folder, lambda status: not status.isRunning)
+    assert status.state == "interrupted"
+    assert cause in status.error and remedy in status.error and "Resume goes on" in status.error
+    assert not (tmp_path / "there/infnet-runs").exists(), "before anything was sent"
+
+
+def test_a_run_that_does_not_stop_there_is_ended(module, config, write, machine):
+    logic, folder = module.InfNetTrainingLogic(), Path(config.outputFolder)
+    write(config, "ignore-stop")
+    logic.resume(folder)
+    waitFor(logic, folder, lambda status: status.state == "running" and status.done > 0)
+    logic.stop(folder)
+    assert logic.status(folder).state == "stopping"
+    logic.stop(folder, byForce=True)
+    assert "by force" in waitFor(logic, folder, lambda status: not status.isRunning).error
 
 
 def bash(script, *words):
@@ -65,8 +185,6 @@ def test_a_run_there_pauses_is_reviewed_here_and_brings_its_model_back(module, c
     script = write(config, "success")
     status = logic.status(folder)
     assert status.state == "interrupted" and status.remote == "user@gpu" and "remote.sh" in status.error
-    with pytest.raises(ValueError, match="user@gpu"):
-        logic.resume(folder)
     for rounds in range(1, 4):
         done = bash(script)
         assert done.returncode == 0, done.stderr
@@ -93,19 +211,13 @@ def test_it_goes_on_without_the_one_who_follows_and_can_be_stopped(module, confi
     def follow():
         return subprocess.Popen(["bash", str(script)], start_new_session=True, stdout=subprocess.PIPE)
 
-    def waitFor(condition):
-        end = time.monotonic() + 60
-        while not condition(logic.status(folder)):
-            assert time.monotonic() < end, logic.status(folder)
-            time.sleep(0.05)
-
     follower = follow()
-    waitFor(lambda status: status.state == "running" and status.done > 0)
+    waitFor(logic, folder, lambda status: status.state == "running" and status.done > 0)
     os.killpg(follower.pid, signal.SIGKILL)
     follower.communicate()
     before = logic.status(folder).done
     follower = follow()
-    waitFor(lambda status: status.done > before or status.done == 50)
+    waitFor(logic, folder, lambda status: status.done > before or status.done == 50)
     logic.stop(folder)  # as the panel's button: the follower passes it on
     assert follower.wait(60) == 0
     assert logic.status(folder).state == "stopped"
@@ -113,8 +225,6 @@ def test_it_goes_on_without_the_one_who_follows_and_can_be_stopped(module, confi
 
 
 def test_what_cannot_be_sent_is_refused(config, write, tmp_path):
-    from dataclasses import replace
-
     from InfNetTrainingLib.SshScript import writeSshRun
 
     with pytest.raises(ValueError, match="which machine"):

@@ -57,11 +57,13 @@ def test_every_preset_and_encoder_can_be_trained(module, config):
 
 
 def test_choices_reach_the_backend(config):
-    changed = replace(config, epochs=7, batchSize=6, learningRate=2e-5, size=96, seed=3, device="cpu", initial="none")
+    values = {"epochs": 7, "batchSize": 6, "learningRate": 2e-5, "size": 96, "seed": 3}
+    changed = replace(config, **values, device="cpu", precision="bf16", initial="none")
     recipe = recipeOf(changed.trainingArguments())
     assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.size, recipe.seed) == (7, 6, 2e-5, 96, 3)
     assert recipe.encoder_weights == "none"
-    assert parsed(changed.trainingArguments()).device == "cpu"
+    options = parsed(changed.trainingArguments())
+    assert (options.device, options.precision) == ("cpu", "bf16")
 
 
 def test_a_model_to_start_from_brings_its_network(config):
@@ -78,6 +80,7 @@ def test_a_held_out_fifth_is_a_training_of_its_own_or_part_of_algorithm_1(config
     options = parsed(first)
     assert (options.only_fold, options.folds, options.output.name) == (0, 5, "held-out")
     assert recipeOf(first) == recipeOf(second)
+    assert parsed(second).metrics == options.output / "fold-0/metrics.json"
     (only,) = replace(config, holdOut=True, kind="semi-supervised").steps()
     assert (parsed(only).hold_out_fold, parsed(only).folds) == (0, 5)
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,16 @@ def test_the_check_shows_the_problems_and_bad_data_are_not_trained_on(openReadyP
     assert not (tmp_path / "run").exists()
 
 
+def test_the_check_shows_some_slices_with_their_masks(openReadyPanel, host):
+    panel = openReadyPanel("success")
+    panel.ui.checkButton.click()
+    host.waitUntil(lambda: "0 errors" in panel.ui.checkLabel.text)
+    image = panel.ui.sampleLabel.pixmap.toImage()
+    assert (image.width(), image.height()) == (360, 240), "five slices"
+    colors = {image.pixelColor(x, y).getRgb()[:3] for x in range(0, 120, 2) for y in range(120)}
+    assert {(255, 60, 60), (255, 220, 0)} <= colors
+
+
 def test_a_run_from_start_to_installed_model(openReadyPanel, host, tmp_path):
     panel = openReadyPanel("success")
     panel.ui.epochsBox.value = 5
@@ -114,9 +125,13 @@ def test_a_run_from_start_to_installed_model(openReadyPanel, host, tmp_path):
     assert not panel.ui.outcomeSection.visible
     run(panel, host)
     assert (tmp_path / "run/calls.txt").read_text(encoding="utf-8").split() == ["train"]
+    told = json.loads((tmp_path / "run/training.json").read_text(encoding="utf-8"))["steps"]
+    assert told[1][-2:] == ["--metrics", str(tmp_path / "run/held-out/fold-0/metrics.json")], "for the model's card"
     assert panel.ui.stageLabel.text == "Finished."
     assert "a word of the backend" in panel.ui.logText.plainText
     assert "1.000" in panel.ui.outcomeLabel.text and "2 slices" in panel.ui.outcomeLabel.text
+    table = panel.ui.outcomeTable
+    assert [[table.item(row, column).text() for column in (0, 1)] for row in (0, 1)] == [["0", "1.000"], ["1", "1.000"]]
     assert not panel.ui.applyButton.enabled and not panel.ui.inputsSection.enabled
     panel.ui.installButton.click()
     assert (Path.home() / ".infnet/models/run.safetensors").is_file()
@@ -132,6 +147,7 @@ def test_stop_and_resume(openReadyPanel, host):
     panel.ui.applyButton.click()
     host.waitUntil(lambda: panel.ui.progressBar.maximum == 100 and panel.ui.progressBar.value > 0)
     assert panel.ui.applyButton.text == "Stop"
+    assert "up to 3.4 GB of GPU memory" in panel.ui.stageLabel.text
     panel.ui.applyButton.click()
     host.waitUntil(lambda: panel.ui.applyButton.text == "Resume")
     assert "Resume goes on" in panel.ui.stageLabel.text
@@ -343,21 +359,58 @@ def test_a_run_on_another_machine_is_written_out_and_waited_for(openReadyPanel, 
     panel.ui.saveSshButton.click()
     assert qt.QApplication.clipboard().text() == f"bash {tmp_path / 'run/remote.sh'}"
     assert "remote.sh" in panel.ui.stageLabel.text and not panel.ui.inputsSection.enabled
-    panel.ui.applyButton.click()
-    assert "user@gpu" in shownError(host)
+    assert panel.ui.applyButton.text == "Resume" and not panel.ui.startSshButton.enabled
 
 
-def test_the_loss_curve_is_drawn(openReadyPanel, host):
+def test_a_run_is_started_on_another_machine(openReadyPanel, host, tmp_path, monkeypatch):
+    """Where ssh fails; test_training_by_ssh.py has those where it does not."""
+    ssh = tmp_path / "bin/ssh"
+    ssh.parent.mkdir()
+    calls = tmp_path / "calls"
+    ssh.write_text(f"#!/bin/sh\necho >> {calls}\necho 'ssh: connect to host: Connection refused' >&2; exit 255\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}{os.pathsep}{os.environ['PATH']}")
+    panel = openReadyPanel("success")
+    panel.ui.hostLine.text = "user@gpu"
+    for number, button in enumerate((panel.ui.startSshButton, panel.ui.applyButton), start=1):
+        button.click()
+        host.waitUntil(
+            lambda number=number: (
+                calls.is_file() and calls.read_text() == number * "\n" and panel.ui.applyButton.text == "Resume"
+            )
+        )
+        for words in ("Connection refused", "No SSH server answers on user@gpu: start it", "Resume goes on"):
+            assert words in panel.ui.stageLabel.text
+
+
+def test_the_curves_are_drawn(openReadyPanel, openPanel, host, tmp_path):
     import slicer
+
+    def drawn(panel):
+        panel.ui.curveButton.click()
+        (chartNode,) = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+        series = [chartNode.GetNthPlotSeriesNode(i) for i in range(chartNode.GetNumberOfPlotSeriesNodes())]
+        columns = [[s.GetXColumnName(), s.GetYColumnName()] for s in series]
+        tables = [s.GetTableNode().GetTable() for s in series]
+        return {
+            s.GetName(): [[table.GetColumnByName(c).GetValue(i) for c in names] for i in range(table.GetNumberOfRows())]
+            for s, names, table in zip(series, columns, tables, strict=True)
+        }
 
     panel = openReadyPanel("success")
     assert not panel.ui.curveButton.enabled
+    panel.ui.holdOutBox.checked = True
     run(panel, host)
-    panel.ui.curveButton.click()
-    (chartNode,) = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
-    table = chartNode.GetNthPlotSeriesNode(0).GetTableNode().GetTable()
-    assert table.GetNumberOfRows() == 5
-    assert table.GetColumnByName("Loss").GetValue(0) == pytest.approx((1 + 1 / 2) / 2)
+    curves = drawn(panel)
+    assert list(curves) == ["fold-0: Loss", "training: Loss", "fold-0: Dice"]
+    assert curves["training: Loss"][0] == [1, pytest.approx((1 + 1 / 2) / 2)] and len(curves["training: Loss"]) == 5
+    assert curves["fold-0: Dice"] == [[2, 0.5], [5, 1.0]]
+    openPanel.opened.remove(panel)
+    host.closeModule(panel)
+    host.clearScene()
+    panel = openPanel("success")
+    panel.ui.outputFolderLine.currentPath = str(tmp_path / "run")
+    assert drawn(panel) == curves, "Slicer opened again draws them from the folder"
 
 
 def test_slices_are_made_of_cases_in_the_scene(openReadyPanel, host, tmp_path):
@@ -383,6 +436,15 @@ def test_slices_are_made_of_cases_in_the_scene(openReadyPanel, host, tmp_path):
     host.waitUntil(lambda: not panel.logic.preparing)
     assert panel.ui.labelledFolderLine.currentPath == str(tmp_path / "run-labelled")
     assert panel.ui.inputsSection.enabled and not panel.ui.stageLabel.text
+    assert not panel.ui.makeUnlabelledCasesButton.enabled
+    panel.ui.caseSegmentationSelector.setCurrentNode(None)
+    panel.ui.addCaseButton.click()
+    assert panel.ui.caseList.item(1).text() == "CT: without labels"
+    panel.ui.makeUnlabelledCasesButton.click()
+    host.waitUntil(lambda: not panel.logic.preparing)
+    assert panel.ui.unlabelledFolderLine.currentPath == str(tmp_path / "run-unlabelled")
+    assert (tmp_path / "run-unlabelled/labels.txt").read_text() == "None"
+    assert (tmp_path / "run-labelled/labels.txt").read_text() != "None"
     slicer.mrmlScene.RemoveNode(volumeNode)
     panel.ui.epochsBox.value = 9
     assert panel.ui.caseList.count == 0
@@ -447,16 +509,28 @@ def test_a_folder_of_a_newer_version_is_told(openReadyPanel, host, tmp_path):
     assert "newer version" in panel.ui.stageLabel.text
 
 
-def test_the_first_output_folder_is_one_that_does_not_exist(openPanel, module, tmp_path, monkeypatch):
-    import InfNetTrainingLib.TrainingParameters as parameters
-
-    monkeypatch.setattr(parameters.TrainingParameters.allParameters["outputFolder"], "default", tmp_path / "run")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run-2").mkdir()
+def test_the_first_output_folder_is_one_that_does_not_exist(openPanel, host, tmp_path):
+    folders = [tmp_path / "home" / f"InfNet-training{number}" for number in ("", "-2", "-3", "-4")]
+    folders[0].mkdir()
+    folders[1].mkdir()
     panel = openPanel("success")
-    assert panel.ui.outputFolderLine.currentPath == str(tmp_path / "run-3")
-    (tmp_path / "run-3").mkdir()
-    assert panel.logic.getParameterNode().outputFolder == tmp_path / "run-3", "the choice stays"
+    host.clearScene()
+    assert panel.ui.outputFolderLine.currentPath == str(folders[2])
+    folders[2].mkdir()
+    assert panel.logic.getParameterNode().outputFolder == folders[2], "the choice stays"
+    host.clearScene()
+    assert panel.ui.outputFolderLine.currentPath == str(folders[3])
+
+
+def test_nothing_is_trained_into_a_folder_that_is_not_shown(openReadyPanel, tmp_path):
+    panel = openReadyPanel("success")
+    assert panel.ui.applyButton.enabled
+    panel.ui.outputFolderLine.currentPath = ""
+    assert not panel.ui.applyButton.enabled and "empty" in panel.ui.applyButton.toolTip
+    panel.ui.outputFolderLine.currentPath = str(tmp_path / "run")
+    assert panel.ui.applyButton.enabled
+    panel.ui.unlabelledFolderLine.currentPath = ""
+    assert panel.ui.applyButton.enabled, "a supervised training has none"
 
 
 def test_self_tests_pass(module):

@@ -22,7 +22,7 @@ def waitForEnd(logic, folder):
 def test_a_training_with_a_held_out_fifth(module, makeSlices, tmp_path):
     pytest.importorskip("lightning")
     from infnet.training.folds import folds
-    from InfNetTrainingLib.LossCurve import readLosses
+    from InfNetTrainingLib.Curves import readLosses
 
     makeSlices(tmp_path / "labelled", count=10)
     config = module.TrainingConfig(
