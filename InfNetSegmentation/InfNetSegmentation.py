@@ -1,6 +1,7 @@
 import slicer
 from InfNetSegmentationLib import SlicerVersion  # noqa: F401 (first of all, since it may refuse)
 from InfNetSegmentationLib.Logic import InfNetSegmentationLogic
+from InfNetSegmentationLib.Samples import registerSamples
 from InfNetSegmentationLib.Terminology import loadTerminology
 from InfNetSegmentationLib.Widget import InfNetSegmentationWidget
 from slicer.i18n import tr as _
@@ -33,6 +34,7 @@ class InfNetSegmentation(ScriptedLoadableModule):
             "COVID-SemiSeg and are for non-commercial research only."
         )
         slicer.app.connect("startupCompleted()", loadTerminology)
+        slicer.app.connect("startupCompleted()", registerSamples)
 
 
 class InfNetSegmentationTest(ScriptedLoadableModuleTest):

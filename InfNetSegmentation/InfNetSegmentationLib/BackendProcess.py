@@ -10,10 +10,11 @@ from collections import deque
 from pathlib import Path
 
 from InfNetSegmentationLib.BackendLines import NewLines, parseEvent
+from InfNetSegmentationLib.CrashMessage import crashMessage
 
 POLL_INTERVAL_SECONDS = 0.1
 _FOLDER_PREFIX = "infnet-private-"  # that nobody else would give a folder, since old ones are removed
-_STDERR_LINES_TOLD = 15
+_STDERR_LINES_TOLD, _LONGEST_LINE_TOLD = 15, 300
 _ABANDONED_AFTER_SECONDS = 24 * 3600
 
 
@@ -146,7 +147,8 @@ class BackendProcess:
         for line in self._stdout.read(last):
             self._onOutput(line)
         for line in self._stderr.read(last):
-            self._stderrTail.append(line)
+            if line:
+                self._stderrTail.append(line[:_LONGEST_LINE_TOLD])
             self._tellMessage(line)
 
     def _onOutput(self, line):
@@ -170,6 +172,8 @@ class BackendProcess:
         process, self._process = self._process, None
         if self._timer:
             self._timer.stop()
+            # PythonQt's connections keep their slots alive, and so each run's callbacks with the nodes that they know.
+            self._timer.disconnect("timeout()", self.poll)
         try:
             endProcessTree(process.pid)  # what the backend started and left
             self._tellNewLines(last=True)
@@ -182,7 +186,7 @@ class BackendProcess:
                 if self._onResult:
                     self._onResult(self._events["result"])
             else:
-                self._tellError(BackendError("crash", self._crashMessage(process.returncode)))
+                self._tellError(BackendError("crash", crashMessage(process.returncode, self._stderrTail)))
         finally:
             self._stdout.close()
             self._stderr.close()
@@ -191,23 +195,6 @@ class BackendProcess:
     def _tellError(self, error):
         if self._onError:
             self._onError(error)
-
-    def _crashMessage(self, exitStatus):
-        lines = "\n".join(self._stderrTail) or "It wrote no message."
-        return f"{crashCause(exitStatus, lines)} (exit status {exitStatus})\n{lines}"
-
-
-def crashCause(exitStatus, lines):
-    if exitStatus in (-9, 137):  # SIGKILL, seen by this process or by the launcher between
-        return (
-            "The backend was ended by the system, most likely for lack of memory; close other programs and try again."
-        )
-    if "ModuleNotFoundError" in lines:
-        return (
-            "The backend lacks a Python package. Open the module's panel and press its button: it offers to install "
-            "what is missing."
-        )
-    return "The backend ended without a result."
 
 
 def removeAbandonedFolders():
@@ -230,6 +217,7 @@ def backendEnvironment():
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYTHONSAFEPATH": "1",
+        "PYTHONFAULTHANDLER": "1",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
 

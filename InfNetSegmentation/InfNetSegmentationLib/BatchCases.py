@@ -1,14 +1,15 @@
 """The CTs of a batch, as the list that the backend reads; it lies in the results' folder, so that a batch can go on."""
 
 import csv
-import filecmp
 import re
 from pathlib import Path
 
 import slicer
 from slicer.i18n import tr as _
 
-from InfNetSegmentationLib.Scene import PROBABILITY_ATTRIBUTE, writeVolume
+from InfNetSegmentationLib.Scene import PROBABILITY_ATTRIBUTE
+from InfNetSegmentationLib.SliceOrder import checkSliceOrder
+from InfNetSegmentationLib.VolumeFiles import sameSteps, volumeSteps
 
 CASE_LIST = "cases.csv"
 FILE_ATTRIBUTE = "InfNet.BatchCT"  # of a volume node: the path under which a batch knows it
@@ -25,8 +26,8 @@ def sceneCTs():
     ]
 
 
-def writeCaseList(cts, folder):
-    """Write the list of cases into the results' folder. Returns its path.
+def caseListSteps(cts, folder):
+    """Write the list of cases into the results' folder. A generator that returns the list's path.
 
     cts - the path of a folder (the CTs in it, and DICOM series at any depth) or of a list (docs/cohorts.md), or
         volume nodes, whose voxels are written into the results' folder, in the volumes' own coordinates
@@ -45,30 +46,37 @@ def writeCaseList(cts, folder):
         rows = [[case.ct, case.name, *(getattr(case, name) for name in columns[2:])] for case in cases]
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        rows = [[path.relative_to(folder), name] for path, name in _writeVolumes(cts, folder)]
+        rows = yield from _volumesSteps(cts, folder)
     with (folder / CASE_LIST).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *rows])
     return folder / CASE_LIST
 
 
-def _writeVolumes(volumeNodes, folder):
-    """Yield path and case name of each volume; a file that holds its voxels already stays as it is."""
+def _volumesSteps(volumeNodes, folder):
+    """Write each volume; a generator that returns the list's rows: the file, and the case's name.
+
+    A file that holds a volume's voxels already stays as it is: of one with a new date the backend would make the study
+    again.
+    """
     if not volumeNodes:
         raise ValueError(_("There is no CT in the scene: load one, or choose a folder."))
     target = folder / _SCENE_FOLDER
     target.mkdir(parents=True, exist_ok=True)
-    taken = set()
+    rows, taken = [], set()
     for node in volumeNodes:
+        checkSliceOrder(node)
         name = _caseName(node.GetName(), taken)
         path = target / f"{name}.nrrd"
-        newPath = target / f".new-{name}.nrrd"
-        writeVolume(node, newPath)
-        if path.exists() and filecmp.cmp(path, newPath, shallow=False):
-            newPath.unlink()  # of a file with a new date the backend would make the study again
-        else:
-            newPath.replace(path)
+        if not (yield from sameSteps(node, path)):
+            newPath = target / f".new-{name}.nrrd"
+            try:
+                yield from volumeSteps(node, newPath)
+                newPath.replace(path)
+            finally:
+                newPath.unlink(missing_ok=True)
         node.SetAttribute(FILE_ATTRIBUTE, str(path))
-        yield path, name
+        rows.append([path.relative_to(folder), name])
+    return rows
 
 
 def _caseName(name, taken):

@@ -41,6 +41,8 @@ class BatchPanel:
         for line, name in ((ui.batchInputLine, "batchInputFolder"), (ui.batchOutputLine, "batchOutputFolder")):
             line.filters = ctk.ctkPathLineEdit.Dirs
             line.connect("currentPathChanged(QString)", lambda path, name=name: self._set(name, path))
+            # The path is not told to change where the line is emptied.
+            line.connect("validInputChanged(bool)", lambda valid, name=name: valid or self._set(name, ""))
         ui.batchButton.connect("clicked(bool)", self._onButton)
         ui.batchLoadButton.connect("clicked(bool)", lambda checked=False: self._load(ui.batchTable.currentRow()))
         ui.batchFolderButton.connect("clicked(bool)", self._onOpenFolder)
@@ -101,6 +103,8 @@ class BatchPanel:
     def _showButtons(self):
         ui, node = self._ui, self._parameterNode
         ui.batchInputsWidget.enabled = not self._running
+        ofOneCT = (node.regionOfInterest, node.regionsSegmentation) if node else ()
+        ui.batchNoteLabel.visible = any(chosen is not None for chosen in ofOneCT)
         ui.batchInputLine.enabled = node is not None and node.batchSource == "folder"
         missing = None if self._running else self._whatIsMissing()
         ui.batchButton.text = _("Stop") if self._running else self._startText

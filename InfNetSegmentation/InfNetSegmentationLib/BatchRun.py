@@ -4,13 +4,13 @@ from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.BackendProcess import BackendError
 from InfNetSegmentationLib.BackendTask import BackendTask
-from InfNetSegmentationLib.BatchCases import writeCaseList
+from InfNetSegmentationLib.BatchCases import caseListSteps
 from InfNetSegmentationLib.BatchResults import batchCases, forgetFailures, writeSummary
 
 
-def batchArguments(cts, folder, settings):
-    """Write the list of cases and return the backend's arguments. ``cts`` as in `writeCaseList`."""
-    caseList = writeCaseList(cts, folder)
+def batchSteps(cts, folder, settings):
+    """Write the list of cases (``cts`` as in `caseListSteps`): a generator that returns the backend's arguments."""
+    caseList = yield from caseListSteps(cts, folder)
     forgetFailures(folder)
     return ["segment", "--cases", caseList, "-o", folder, *settings.arguments()]
 

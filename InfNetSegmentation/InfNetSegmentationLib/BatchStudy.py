@@ -9,7 +9,7 @@ import slicer
 from InfNetSegmentationLib.BatchCases import FILE_ATTRIBUTE
 from InfNetSegmentationLib.ResultImport import importResult
 from InfNetSegmentationLib.Scene import newNodesRemovedOnError
-from InfNetSegmentationLib.SegmentationResult import VOLUME_ROLE, storedResult
+from InfNetSegmentationLib.SegmentationResult import segmentationOf, storedResult
 
 
 def loadCase(case):
@@ -23,7 +23,7 @@ def loadCase(case):
     folder = case.study.folder
     with newNodesRemovedOnError():
         volumeNode = _inScene(case.ct) or _load(case)
-        segmentationNode = _segmentationOf(volumeNode)
+        segmentationNode = segmentationOf(volumeNode)
         present = storedResult(segmentationNode)
         # No two runs take the same milliseconds; what is labelled or measured anew keeps those of its run.
         if present is not None and present.seconds == case.study.seconds:
@@ -34,14 +34,6 @@ def loadCase(case):
 def _inScene(ct):
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
         if node.GetAttribute(FILE_ATTRIBUTE) == str(ct):
-            return node
-    return None
-
-
-def _segmentationOf(volumeNode):
-    """The segmentation that holds this CT's result already, or None."""
-    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-        if node.GetNodeReference(VOLUME_ROLE) is volumeNode:
             return node
     return None
 

@@ -5,7 +5,7 @@ from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.ChangeTable import changeAsText, changeSummary, fillChangeTableWidget
 from InfNetSegmentationLib.Chart import showChart
-from InfNetSegmentationLib.Comparison import whyIncomparable
+from InfNetSegmentationLib.Comparison import mapSegments, whyIncomparable
 from InfNetSegmentationLib.SegmentationResult import RESULT_ATTRIBUTE, storedResult
 from InfNetSegmentationLib.StudyChange import CHART_ROLE, MAP_ROLE, isOutdated, storedChange
 from InfNetSegmentationLib.Views import showVolume
@@ -51,8 +51,9 @@ class ChangePanel:
         if change is not None:
             if isOutdated(result.segmentationNode, change):
                 warnings.insert(0, _("A result has changed since they were compared: press “Compare” again."))
+            colors = {segmentID.lower(): color for segmentID, _name, color in mapSegments()}
             ui.changeSummaryLabel.text = "<b>{} → {}</b><br>{}".format(
-                *map(escape, change.titles), changeSummary(change)
+                *map(escape, change.titles), changeSummary(change, colors)
             )
             fillChangeTableWidget(ui.changeTable, change)
             ui.showChangeMapBox.enabled = self._mappedVolume() is not None

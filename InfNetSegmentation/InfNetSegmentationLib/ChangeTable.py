@@ -31,13 +31,14 @@ def fillChangeTableWidget(tableWidget, change):
     rows, findings = change.rows(), _findings()
     tableWidget.setRowCount(len(rows))
     tableWidget.setColumnCount(len(findings))
-    tableWidget.setHorizontalHeaderLabels([title for _key, title in findings])
+    tableWidget.setHorizontalHeaderLabels([_("GGO\nmL"), _("Consol.\nmL"), _("Infection\nmL")])
     tableWidget.setVerticalHeaderLabels([regionTitle(region) for region, _older, _newer in rows])
     tableWidget.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
     tableWidget.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
     for line, (_region, older, newer) in enumerate(rows):
         for column, (key, _title) in enumerate(findings):
             item = qt.QTableWidgetItem(_cell(older, newer, key))
+            item.setToolTip(item.text())
             item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             tableWidget.setItem(line, column, item)
 
@@ -51,11 +52,18 @@ def changeAsText(change):
     return "\n".join("\t".join(line) for line in lines)
 
 
-def changeSummary(change):
-    """Volumes of new, resolved and persistent disease in a line."""
-    return _("New disease {new:.1f} mL, resolved {resolved:.1f} mL, persistent {persistent:.1f} mL").format(
-        **change.mapMl
-    )
+def changeSummary(change, colors):
+    """Volumes of new, resolved and persistent disease in a line (HTML), each after a square of its color in the map."""
+    texts = {
+        "new": _("new disease {ml:.1f} mL"),
+        "resolved": _("resolved {ml:.1f} mL"),
+        "persistent": _("persistent {ml:.1f} mL"),
+    }
+    squares = {
+        key: '<span style="color:#{:02x}{:02x}{:02x}">■</span>'.format(*(round(255 * value) for value in color))
+        for key, color in colors.items()
+    }
+    return ", ".join(f"{squares[key]} {text.format(ml=change.mapMl[key])}" for key, text in texts.items())
 
 
 def _findings():
@@ -81,7 +89,7 @@ def _columns(change):
 def _cell(older, newer, key):
     """Then and now in mL, and the change in mL and in percentage points, in three lines."""
     ml, points = (_difference(older[f"{key}_{unit}"], newer[f"{key}_{unit}"]) for unit in ("ml", "percent"))
-    return _("{older:.1f} → {newer:.1f} mL\n{ml} mL\n{points} pp").format(
+    return _("{older:.1f}→{newer:.1f}\n{ml} mL\n{points} pp").format(
         older=older[f"{key}_ml"], newer=newer[f"{key}_ml"], ml=_signed(ml), points=_signed(points)
     )
 

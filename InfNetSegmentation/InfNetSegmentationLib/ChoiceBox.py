@@ -5,7 +5,7 @@ class ChoiceBox:
     """
 
     def __init__(self, comboBox, onChosen):
-        self._comboBox = comboBox
+        self.comboBox = comboBox
         self._onChosen = onChosen
         self._values = []
         self._updating = False
@@ -18,17 +18,17 @@ class ChoiceBox:
         current = self.value()
         self._updating = True
         self._values = [value for value, _title in choices]
-        self._comboBox.clear()
+        self.comboBox.clear()
         for _value, title in choices:
-            self._comboBox.addItem(title)
+            self.comboBox.addItem(title)
         for index, toolTip in enumerate(toolTips or ()):
-            self._comboBox.setItemData(index, toolTip, qt.Qt.ToolTipRole)
+            self.comboBox.setItemData(index, toolTip, qt.Qt.ToolTipRole)
         self._updating = False
         if current is not None:
             self.setValue(current)
 
     def value(self):
-        index = self._comboBox.currentIndex
+        index = self.comboBox.currentIndex
         return self._values[index] if 0 <= index < len(self._values) else None
 
     def setValue(self, value):
@@ -36,8 +36,8 @@ class ChoiceBox:
         self._updating = True
         if value not in self._values:
             self._values.append(value)
-            self._comboBox.addItem(value)
-        self._comboBox.currentIndex = self._values.index(value)
+            self.comboBox.addItem(value)
+        self.comboBox.currentIndex = self._values.index(value)
         self._updating = False
 
     def _onIndexChanged(self, index):

@@ -15,7 +15,7 @@ from InfNetSegmentationLib.StudyChange import (
     StudyChange,
     storeChange,
 )
-from InfNetSegmentationLib.StudyFolder import patientID, writeStudyFolder
+from InfNetSegmentationLib.StudyFolder import patientID, studySteps
 
 
 def whyIncomparable(earlier, later):
@@ -47,12 +47,13 @@ class Comparison:
         self._results = {first: earlier, second if second != first else f"{second}-2": later}
 
     def prepare(self, folder):
-        """Write both studies. Returns the backend's arguments."""
+        """Write both studies: a generator that returns the backend's arguments."""
         self._folder = folder / "change"
         studies = []
         for number, (name, result) in enumerate(self._results.items()):
             (folder / str(number)).mkdir()
-            studies.append(writeStudyFolder(result, folder / str(number), name)[0])
+            studyFolder, _ctPath = yield from studySteps(result, folder / str(number), name)
+            studies.append(studyFolder)
         return ["compare", *studies, "-o", self._folder]
 
     def finish(self, payload):

@@ -1,5 +1,7 @@
 """What the views show of a result."""
 
+import slicer
+
 from InfNetSegmentationLib.Scene import FINDING_IDS
 
 
@@ -23,6 +25,11 @@ class FindingsDisplay:
         display.SetVisibility(True)
         display.SetSegmentVisibility(FINDING_IDS[index], shown)
 
+    def colorOf(self, index):
+        """Of ground-glass opacity (0) or consolidation (1): red, green, blue, 0 to 1; grey where it was deleted."""
+        segment = self._segmentationNode.GetSegmentation().GetSegment(FINDING_IDS[index])
+        return segment.GetColor() if segment else (0.5, 0.5, 0.5)
+
     def areRegionsShown(self):
         return bool(self._regionsNode and self._regionsNode.GetDisplayNode().GetVisibility())
 
@@ -41,6 +48,9 @@ class FindingsDisplay:
             if shown:
                 node.CreateClosedSurfaceRepresentation()
             node.GetDisplayNode().SetVisibility3D(shown)
+        layoutManager = slicer.app.layoutManager()
+        if shown and layoutManager:  # none without a main window
+            layoutManager.resetThreeDViews()
 
     def opacity(self):
         return self._segmentationNode.GetDisplayNode().GetOpacity2DFill()

@@ -15,12 +15,12 @@ def imageOnGrid(array, volumeNode):
     """An array (k, j, i) as an image with the geometry of ``volumeNode``."""
     import SimpleITK as sitk
 
-    ijkToLPS = np.diag([-1, -1, 1, 1]) @ ijkToRAS(volumeNode)
-    spacing = np.linalg.norm(ijkToLPS[:3, :3], axis=0)
+    matrix = ijkToLPS(volumeNode)
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(spacing.tolist())
-    image.SetOrigin(ijkToLPS[:3, 3].tolist())
-    image.SetDirection((ijkToLPS[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(matrix[:3, 3].tolist())
+    image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
     return image
 
 
@@ -29,6 +29,11 @@ def ijkToRAS(volumeNode):
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def ijkToLPS(volumeNode):
+    """The same into LPS, which image files use."""
+    return np.diag([-1, -1, 1, 1]) @ ijkToRAS(volumeNode)
 
 
 def voxelMl(volumeNode):

@@ -4,17 +4,18 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from InfNetSegmentationLib.BackendTask import BackendTask
-from InfNetSegmentationLib.BatchRun import BatchRun, batchArguments
+from InfNetSegmentationLib.BatchRun import BatchRun, batchSteps
 from InfNetSegmentationLib.Comparison import Comparison
 from InfNetSegmentationLib.Measurement import measureAgain
-from InfNetSegmentationLib.Models import importModelArguments, modelChoices
+from InfNetSegmentationLib.Models import importModelArguments
 from InfNetSegmentationLib.Parameters import Parameters, Settings
 from InfNetSegmentationLib.Regions import checkRegions
-from InfNetSegmentationLib.Relabelling import Relabelling
+from InfNetSegmentationLib.Relabelling import relabel
 from InfNetSegmentationLib.Scene import checkOutput
 from InfNetSegmentationLib.SegmentationResult import storedResult
 from InfNetSegmentationLib.SegmentationRun import SegmentationRun
-from InfNetSegmentationLib.StudyFolder import copySeries, writeStudyFolder
+from InfNetSegmentationLib.SliceOrder import checkSliceOrder
+from InfNetSegmentationLib.StudyFolder import seriesSteps, studySteps
 from InfNetSegmentationLib.UndoHistory import UndoHistory
 
 
@@ -39,19 +40,13 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         self._command = command
         self._run = None
         self._history = UndoHistory()
-        self._relabelling = Relabelling(self._history)
 
     @property
     def running(self):
-        return self._run is not None and self._run.process.running
+        return self._run is not None and self._run.running
 
     def getParameterNode(self):
-        node = super().getParameterNode()
-        isNew = not node.HasParameter("threshold")
-        parameters = Parameters(node)
-        if isNew:
-            parameters.threshold = modelChoices("infection")[0].threshold
-        return parameters
+        return Parameters(super().getParameterNode())
 
     def process(
         self,
@@ -85,6 +80,7 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         settings = settings or Settings(**values)
         if volumeNode is None or volumeNode.GetImageData() is None:
             raise ValueError(_("Choose a CT volume that has voxels."))
+        checkSliceOrder(volumeNode)
         if segmentationNode is not None:
             checkOutput(segmentationNode, volumeNode)
         if regionsNode is not None:
@@ -99,13 +95,11 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
             else:
                 self._history.forget(segmentationNode)
             try:
-                result = run.finish(payload)
+                return run.finish(payload)
             except Exception:
                 if isKept:
                     self._history.undo(previous)
                 raise
-            self._relabelling.forget(result.segmentationNode)
-            return result
 
         callbacks = {
             "progressCallback": progressCallback,
@@ -126,7 +120,7 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         """
 
         def prepare(_temporaryFolder):
-            return batchArguments(cts, folder, settings or Settings())
+            return batchSteps(cts, folder, settings or Settings())
 
         return self._runTask(prepare, waitForCompletion, callbacks, task=BatchRun, folder=folder)
 
@@ -135,11 +129,12 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         return storedResult(segmentationNode)
 
     def relabel(self, result, threshold, minimumLesionMl=0.0):
-        """Label a result by another threshold, without the network, and measure it. Returns the new result.
+        """Label a result by another threshold, from 0.05 on, without the network, and measure it.
 
-        `undo` takes it back. Raises ValueError where the result's probability or lungs were deleted.
+        Returns the new result, whose findings are those of a run with that threshold; corrections by hand stay.
+        `undo` takes it back. Raises ValueError where the result's probability, findings or lungs were deleted.
         """
-        return self._relabelling.apply(result, threshold, minimumLesionMl)
+        return relabel(result, threshold, minimumLesionMl, self._history)
 
     def canUndo(self, segmentationNode):
         """Whether there is a `relabel` or a run that `undo` can take back."""
@@ -147,8 +142,6 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
 
     def undo(self, result):
         """The result as it was before the last `relabel`, or before the last run for this CT and segmentation."""
-        if self._history.isBeforeRun(result.segmentationNode):
-            self._relabelling.forget(result.segmentationNode)
         return self._history.undo(result)
 
     def measure(self, result):
@@ -170,7 +163,7 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         """Write a report: ``path`` ends in .html or .pdf. ``callbacks`` and errors as in `process`."""
 
         def prepare(folder):
-            studyFolder, ctPath = writeStudyFolder(result, folder)
+            studyFolder, ctPath = yield from studySteps(result, folder)
             return ["report", studyFolder, "-o", path, "--ct", ctPath]
 
         return self._runTask(prepare, waitForCompletion, callbacks)
@@ -182,8 +175,8 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         """
 
         def prepare(temporaryFolder):
-            seriesFolder = copySeries(result.volumeNode, temporaryFolder / "series")
-            studyFolder, _ctPath = writeStudyFolder(result, temporaryFolder)
+            seriesFolder = yield from seriesSteps(result.volumeNode, temporaryFolder / "series")
+            studyFolder, _ctPath = yield from studySteps(result, temporaryFolder, withProbability=True)
             return ["dicom", studyFolder, "--series", seriesFolder, "-o", folder]
 
         return self._runTask(prepare, waitForCompletion, callbacks)
@@ -199,12 +192,12 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
     def cancel(self):
         """Stop the run under way; it ends soon, by force if need be."""
         if self.running:
-            self._run.process.cancel(_("Cancelled."))
+            self._run.cancel(_("Cancelled."))
 
     def abort(self):
         """End the run under way before this returns."""
         if self.running:
-            self._run.process.abort(_("Cancelled."))
+            self._run.abort(_("Cancelled."))
 
     def _runTask(self, prepare, waitForCompletion, callbacks, finish=None, task=BackendTask, **options):
         if self.running:
@@ -213,7 +206,7 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         self._run.start(prepare, useTimer=not waitForCompletion)
         if not waitForCompletion:
             return None
-        self._run.process.wait()
+        self._run.wait()
         if self._run.error:
             raise self._run.error
         return self._run.result

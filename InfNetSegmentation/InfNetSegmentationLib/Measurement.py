@@ -13,10 +13,11 @@ def measureAgain(result, **provenance):
     """Measure the segments as they are now; ``provenance`` tells what has changed. Returns the new result.
 
     Infection just outside the lungs' mask belongs to the nearest lung and lobe, as in the backend, whose mask of the
-    lungs takes up the infection that was found beside it.
+    lungs takes up the infection that was found beside it; not so where the user gave that mask.
     """
     from infnet.anatomy.lobes import Lobes
     from infnet.anatomy.regions import LUNGS
+    from infnet.quantification.label_images import AS_GIVEN
     from infnet.quantification.measurements import measure
 
     if result.regionsNode is None:
@@ -26,7 +27,9 @@ def measureAgain(result, **provenance):
 
     def regionImage(regions):
         labels = labelsOf(result.regionsNode, [region.segment_id for region in regions], volumeNode)
-        return imageOnGrid(filledFromNearest(labels, findings > 0, volumeNode), volumeNode)
+        if not str(result.provenance.get("lungs")).endswith(AS_GIVEN):
+            labels = filledFromNearest(labels, findings > 0, volumeNode)
+        return imageOnGrid(labels, volumeNode)
 
     parts = regionsOf(result.lobeSource)
     lobes = None

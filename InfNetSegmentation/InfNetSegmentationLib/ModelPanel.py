@@ -2,7 +2,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.ChoiceBox import ChoiceBox
-from InfNetSegmentationLib.Devices import deviceChoices
+from InfNetSegmentationLib.Devices import DeviceBox
 from InfNetSegmentationLib.ModelFile import installModel
 from InfNetSegmentationLib.Models import modelChoices
 
@@ -35,7 +35,7 @@ class ModelPanel:
         self._lobeSource = ChoiceBox(ui.lobeSourceSelector, lambda value: self._set("lobeSource", value))
         self._lobeSource.setChoices(lobeSources())
         self._device = ChoiceBox(ui.deviceSelector, lambda value: self._set("device", value))
-        self._device.setChoices(deviceChoices(withGraphicsCards=False))
+        self._devices = DeviceBox(self._device)
         self._precision = ChoiceBox(ui.precisionSelector, lambda value: self._set("precision", value))
         self._precision.setChoices(precisions())
         self._infection = ChoiceBox(ui.modelSelector, self._onInfectionModel)
@@ -87,7 +87,7 @@ class ModelPanel:
     def _onAdvancedCollapsed(self, collapsed):
         """Graphics cards are looked for, and their free memory, when the section that lists them is opened."""
         if not collapsed:
-            self._device.setChoices(deviceChoices())
+            self._devices.refresh()
 
     def _onImportWeights(self, checked=False):
         import qt

@@ -83,7 +83,8 @@ def _accuracy(metrics):
     """Means of Dice, which is the measure that most people know; a card of another kind has none."""
     values = metrics.get("metrics", {})
     names = {"dice": _("infection"), "ggo_dice": _("ground-glass opacity"), "consolidation_dice": _("consolidation")}
-    told = [f"{title} {values[key]['mean']:.2f}" for key, title in names.items() if key in values]
+    means = {title: values[key]["mean"] for key, title in names.items() if key in values}
+    told = [f"{title} {mean:.2f}" for title, mean in means.items() if mean is not None]
     if not told:
         return _("Accuracy: not measured.")
-    return _("Cross-validated Dice: {}").format(", ".join(told))
+    return _("Dice on held-out slices: {}").format(", ".join(told))

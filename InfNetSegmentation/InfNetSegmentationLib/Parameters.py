@@ -2,7 +2,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
-from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Default, WithinRange, parameterNodeWrapper
+
+from InfNetSegmentationLib.Models import modelChoices
 
 
 @dataclass
@@ -40,6 +42,10 @@ class Settings:
         return [str(word) for name, value in options.items() if value is not None for word in (name, value)]
 
 
+def _modelThreshold():
+    return modelChoices("infection")[0].threshold
+
+
 @parameterNodeWrapper
 class Parameters:
     """What the panel shows and the scene keeps.
@@ -63,7 +69,7 @@ class Parameters:
     lobeSource: str = "auto"
     infectionModel: str = ""
     findingsModel: str = ""
-    threshold: Annotated[float, WithinRange(0.05, 0.95)] = 0.5
+    threshold: Annotated[float, WithinRange(0.05, 0.95), Default(generator=_modelThreshold)]
     minimumLesionMl: Annotated[float, WithinRange(0, 5)] = 0.0
     device: str = "auto"
     precision: str = "32"

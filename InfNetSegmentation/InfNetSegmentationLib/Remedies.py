@@ -1,4 +1,12 @@
+import re
+
 from slicer.i18n import tr as _
+
+
+def withoutOptions(message):
+    """A message of the backend without what it says of the command line's options."""
+    message = re.sub(r" \((?:[^()]* )?--[a-z][^()]*\)", "", message)
+    return re.sub(r";[^;]* --[a-z][^;]*?(?=\.(?:\s|$))", "", message)
 
 
 def remedy(code):

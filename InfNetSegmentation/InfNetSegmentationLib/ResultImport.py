@@ -12,7 +12,7 @@ from InfNetSegmentationLib.Scene import (
     readVolume,
     referencedNode,
 )
-from InfNetSegmentationLib.SegmentationResult import PROBABILITY_ROLE, REGIONS_ROLE, storeResult
+from InfNetSegmentationLib.SegmentationResult import CANDIDATES_ROLE, PROBABILITY_ROLE, REGIONS_ROLE, storeResult
 
 
 def importResult(payload, labelImagePath, studyFolder, volumeNode, segmentationNode=None):
@@ -23,7 +23,7 @@ def importResult(payload, labelImagePath, studyFolder, volumeNode, segmentationN
     """
     segmentationNode = importFindings(labelImagePath, volumeNode, segmentationNode, payload["provenance"])
     _importRegions(studyFolder, segmentationNode, volumeNode, regionsOf(payload["provenance"].get("lobes")))
-    _importProbability(studyFolder, segmentationNode, volumeNode)
+    _importImages(studyFolder, segmentationNode, volumeNode)
     return storeResult(segmentationNode, volumeNode, payload)
 
 
@@ -42,9 +42,17 @@ def _importRegions(studyFolder, segmentationNode, volumeNode, parts):
         showRegionsByDefault(regionsNode, parts)
 
 
-def _importProbability(studyFolder, segmentationNode, volumeNode):
-    name = _("{} probability of infection")
-    node = referencedNode(segmentationNode, PROBABILITY_ROLE, volumeNode, "vtkMRMLScalarVolumeNode", name)
-    node.SetAttribute(PROBABILITY_ATTRIBUTE, "1")
-    readVolume(studyFolder / "infection.nrrd", node)
-    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+def _importImages(studyFolder, segmentationNode, volumeNode):
+    """The probability, and the finding of each voxel at any threshold; a study may have been written without them."""
+    probability, candidates = _("{} probability of infection"), _("{} findings at any threshold")
+    for role, className, name, fileName in (
+        (PROBABILITY_ROLE, "vtkMRMLScalarVolumeNode", probability, "infection.nrrd"),
+        (CANDIDATES_ROLE, "vtkMRMLLabelMapVolumeNode", candidates, "candidates.nrrd"),
+    ):
+        if not (studyFolder / fileName).exists():
+            segmentationNode.SetNodeReferenceID(role, None)
+            continue
+        node = referencedNode(segmentationNode, role, volumeNode, className, name)
+        node.SetAttribute(PROBABILITY_ATTRIBUTE, "1")
+        readVolume(studyFolder / fileName, node)
+        node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import slicer
 from slicer.i18n import tr as _
 
@@ -7,6 +5,7 @@ from InfNetSegmentationLib.Chart import showChart
 from InfNetSegmentationLib.CorrectionsPanel import CorrectionsPanel
 from InfNetSegmentationLib.FindingsDisplay import FindingsDisplay
 from InfNetSegmentationLib.Lesions import jumpTo, lesionsOf, mostDiseasedPoint
+from InfNetSegmentationLib.Relabelling import canRelabel
 from InfNetSegmentationLib.ResultTable import asText, fillTableWidget
 
 _MILLISECONDS_BEFORE_LABELLING = 400
@@ -55,7 +54,8 @@ class ResultsPanel:
             (ui.showChartButton, lambda checked=False: showChart(self._result.chartNode)),
             (ui.copyTableButton, self._onCopyTable),
             (ui.saveTableButton, self._onSaveTable),
-            (ui.saveReportButton, self._onSaveReport),
+            (ui.saveHtmlButton, lambda checked=False: self._onSaveReport(".html", _("Web page (*.html)"))),
+            (ui.savePdfButton, lambda checked=False: self._onSaveReport(".pdf", _("PDF (*.pdf)"))),
             (ui.exportDicomButton, self._onExportDicom),
         ):
             button.connect("clicked(bool)", slot)
@@ -92,11 +92,13 @@ class ResultsPanel:
             ui.showConsolidationBox.checked = display.isFindingShown(1)
             ui.showLobesBox.checked = display.areRegionsShown()
             ui.show3DBox.checked = display.is3DShown()
+            for index, box in enumerate((ui.showOpacityBox, ui.showConsolidationBox)):
+                box.icon = _square(display.colorOf(index))
             ui.opacitySlider.value = display.opacity()
             threshold = result.provenance.get("threshold")
             if threshold is not None:
                 ui.resultThresholdSlider.value = threshold
-            ui.resultThresholdSlider.enabled = result.probabilityNode is not None and result.regionsNode is not None
+            ui.resultThresholdSlider.enabled = canRelabel(result)
             ui.undoButton.enabled = self._logic.canUndo(result.segmentationNode)
         finally:
             self._updating = False
@@ -170,8 +172,8 @@ class ResultsPanel:
         if path and not slicer.util.saveNode(self._result.tableNode, path):
             slicer.util.errorDisplay(_("{} could not be written.").format(path))
 
-    def _onSaveReport(self, checked=False):
-        path = self._askForPath(_("Save report"), ".html", _("Page for the browser (*.html)") + ";;" + _("PDF (*.pdf)"))
+    def _onSaveReport(self, ending, fileType):
+        path = self._askForPath(_("Save report"), ending, fileType)
         if path:
             self._saveReport(self._result, path)
 
@@ -182,17 +184,26 @@ class ResultsPanel:
         if folder:
             self._exportDicom(self._result, folder)
 
-    def _askForPath(self, title, ending, fileTypes):
-        """The path that the user chooses, with an ending; "" if none."""
+    def _askForPath(self, title, ending, fileType):
+        """The path that the user chooses, with this ending; "" if none."""
         import qt
 
         name = "".join(c if c.isalnum() or c in "-_." else "_" for c in self._result.volumeNode.GetName())
-        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name + ending, fileTypes)
-        return path + ending if path and not Path(path).suffix else path
+        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name + ending, fileType)
+        return path if not path or path.lower().endswith(ending) else path + ending
+
+
+def _square(color):
+    """An icon of a color, which is the legend of what the views show."""
+    import qt
+
+    pixmap = qt.QPixmap(12, 12)
+    pixmap.fill(qt.QColor(*(round(255 * value) for value in color)))
+    return qt.QIcon(pixmap)
 
 
 def summary(result):
-    """Score, infected share, and where the lobes come from, in two lines."""
+    """Score and infected share; what density alone says; and where the lobes come from: a line each."""
     total = result.table[-1]
     share = total["infection_percent"]
     parts = [] if share is None else [_("{:.1f} % of the lungs infected").format(share)]
@@ -209,4 +220,11 @@ def summary(result):
     source = sources.get(result.lobeSource, result.lobeSource)
     if result.provenance.get("lobes_approximate"):
         source += _(" – approximate")  # noqa: RUF001
-    return "<b>" + " · ".join(parts) + "</b><br>" + source
+    lines = ["<b>" + " · ".join(parts) + "</b>"]
+    if total["non_aerated_percent"] is not None:
+        lines.append(
+            _("By density alone: {poorly:.1f} % of the lungs poorly aerated, {non:.1f} % not aerated").format(
+                poorly=total["poorly_aerated_percent"], non=total["non_aerated_percent"]
+            )
+        )
+    return "<br>".join([*lines, source])

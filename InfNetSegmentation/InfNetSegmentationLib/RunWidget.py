@@ -1,4 +1,5 @@
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
@@ -19,11 +20,10 @@ class RunWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     logicClass = None
 
     def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
+        super().__init__(parent)  # last, since it calls `setup` where there is no parent
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -35,7 +35,11 @@ class RunWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self._onSceneEndClose)
-        self.addObserver(scene, scene.EndImportEvent, self._onSceneEndImport)
+        self.addObserver(scene, scene.StartImportEvent, self._onSceneStartImport)
+        # After the selectors, which list the nodes anew at that event.
+        self.addObserver(scene, scene.EndImportEvent, self._onSceneEndImport, priority=-100.0)
+        # Before the selectors, which choose the next node of their list in place of a deleted one.
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved, priority=100.0)
         self._startText, self._startToolTip = self.ui.applyButton.text, self.ui.applyButton.toolTip
         self.ui.applyButton.connect("clicked(bool)", self._onStartOrStop)
         self.setupPanels()
@@ -73,10 +77,23 @@ class RunWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onSceneEndClose(self, caller, event):
         self.enter()
 
+    def _onSceneStartImport(self, caller, event):
+        # The selectors lose their nodes at the import's end (Slicer's issue 4570), and tell it as somebody's choice.
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+
     def _onSceneEndImport(self, caller, event):
         # The parameters may have been read before the nodes that they refer to.
-        self._setParameterNode(None)
+        self._setParameterNode(self.logic.getParameterNode())
         self.enter()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAboutToBeRemoved(self, scene, event, node):
+        """What was chosen is chosen no longer: no other node takes its place unseen."""
+        if self._parameterNode:
+            for name in self._parameterNode.allParameters:
+                if self._parameterNode.getValue(name) is node:
+                    self._parameterNode.setValue(name, None)
 
     def _setParameterNode(self, parameterNode):
         if self._parameterNode:

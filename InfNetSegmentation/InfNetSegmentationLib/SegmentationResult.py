@@ -12,6 +12,7 @@ RESULT_ATTRIBUTE = "InfNet.Result"
 _VALUES = ("table", "severity", "provenance", "warnings", "seconds")
 VOLUME_ROLE, TABLE_ROLE, CHART_ROLE = "InfNet.Volume", "InfNet.Table", "InfNet.Chart"
 REGIONS_ROLE, PROBABILITY_ROLE = "InfNet.Regions", "InfNet.ProbabilityVolume"
+CANDIDATES_ROLE = "InfNet.Candidates"
 
 
 @dataclass
@@ -22,6 +23,8 @@ class SegmentationResult:
     segmentationNode - segments "Ground-glass opacity" and "Consolidation"
     regionsNode - segmentation of the lungs and of the lobes or zones, if there are any
     probabilityNode - volume of the probability of infection, 0 to 1
+    candidatesNode - label volume: the finding (1, 2) that each voxel is at any threshold; 4, 5, 6: corrected by hand to
+        nothing, to ground-glass opacity, to consolidation
     tableNode, chartNode - the numbers, and the share of each region that is infected
     table - one dict per region: lobes or zones, "outside every lobe", "right lung", "left lung", "total"; volumes in
         mL, percentages, mean HU, CT severity scores
@@ -36,6 +39,7 @@ class SegmentationResult:
     segmentationNode: slicer.vtkMRMLSegmentationNode
     regionsNode: slicer.vtkMRMLSegmentationNode
     probabilityNode: slicer.vtkMRMLScalarVolumeNode
+    candidatesNode: slicer.vtkMRMLLabelMapVolumeNode
     tableNode: slicer.vtkMRMLTableNode
     chartNode: slicer.vtkMRMLPlotChartNode
     table: list
@@ -67,13 +71,21 @@ def storeResult(segmentationNode, volumeNode, values):
     return storedResult(segmentationNode)
 
 
+def segmentationOf(volumeNode):
+    """The segmentation that holds this CT's result, or None."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        if volumeNode is not None and node.GetNodeReference(VOLUME_ROLE) is volumeNode:
+            return node
+    return None
+
+
 def storedResult(segmentationNode):
     """The result that a segmentation is part of; None if there is none, or if a part of it was deleted."""
     text = segmentationNode.GetAttribute(RESULT_ATTRIBUTE) if segmentationNode else None
     if not text:
         return None
-    roles = (VOLUME_ROLE, REGIONS_ROLE, PROBABILITY_ROLE, TABLE_ROLE, CHART_ROLE)
-    volume, regions, probability, table, chart = map(segmentationNode.GetNodeReference, roles)
+    roles = (VOLUME_ROLE, REGIONS_ROLE, PROBABILITY_ROLE, CANDIDATES_ROLE, TABLE_ROLE, CHART_ROLE)
+    volume, *others, table, chart = map(segmentationNode.GetNodeReference, roles)
     if volume is None or table is None or chart is None:
         return None
-    return SegmentationResult(volume, segmentationNode, regions, probability, table, chart, **json.loads(text))
+    return SegmentationResult(volume, segmentationNode, *others, table, chart, **json.loads(text))

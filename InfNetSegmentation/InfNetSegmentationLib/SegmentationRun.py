@@ -4,7 +4,7 @@ from InfNetSegmentationLib.Images import imageOf
 from InfNetSegmentationLib.RegionOfInterest import RegionOfInterest
 from InfNetSegmentationLib.Regions import writeRegions
 from InfNetSegmentationLib.ResultImport import importResult
-from InfNetSegmentationLib.Scene import writeVolume
+from InfNetSegmentationLib.VolumeFiles import volumeSteps
 
 
 class SegmentationRun:
@@ -18,14 +18,14 @@ class SegmentationRun:
         self._region = RegionOfInterest(roiNode, volumeNode) if roiNode is not None else None
 
     def prepare(self, folder):
-        """Write the CT, and the lungs and lobes that are there already. Returns the backend's arguments."""
+        """Write the CT, and the lungs and lobes that are there: a generator that returns the backend's arguments."""
         # The name of the file is the CT's name in messages and in the provenance.
         name = re.sub(r"[^A-Za-z0-9.-]+", "_", self._volumeNode.GetName() or "ct")
         volumePath = folder / f"{name}.nrrd"
         self._labelImagePath = folder / f"{name}-findings.nrrd"
         self._studyFolder = folder / "study"
         if self._region is None:
-            writeVolume(self._volumeNode, volumePath)
+            yield from volumeSteps(self._volumeNode, volumePath)
         else:
             import SimpleITK as sitk
 

@@ -6,13 +6,15 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from InfNetSegmentationLib.Images import imageOf, imageOnGrid, labelsOf
+from InfNetSegmentationLib.Images import labelsOf
 from InfNetSegmentationLib.Regions import regionsOf
-from InfNetSegmentationLib.Scene import FINDING_IDS, writeVolume
+from InfNetSegmentationLib.Scene import FINDING_IDS
+from InfNetSegmentationLib.VolumeFiles import arraySteps, volumeSteps
 
 
-def writeStudyFolder(result, folder, case=None):
-    """Write the result as it is in the scene, corrections included. Returns the study's folder and the CT's file.
+def studySteps(result, folder, case=None, withProbability=False):
+    """Write the result as it is in the scene, corrections included: a generator that returns the study's folder and
+    the CT's file.
 
     case - its name; None: the CT's
     Date and patient are those of the CT's DICOM study in the subject hierarchy, if it is in one.
@@ -20,17 +22,15 @@ def writeStudyFolder(result, folder, case=None):
     Raises ValueError where the lungs are no longer in the scene.
     """
     from infnet.anatomy.regions import LUNGS
-    from infnet.quantification.study import Study, write_study
+    from infnet.quantification.study import INFECTION, LOBES, SEGMENTATION, Study, write_result
+    from infnet.quantification.study import LUNGS as LUNGS_FILE
 
     if result.regionsNode is None:
         raise ValueError(_("The lungs of this result were deleted; press Apply to make them again."))
     volumeNode = result.volumeNode
     ctPath, studyFolder = Path(folder) / "ct.nrrd", Path(folder) / "study"
-    writeVolume(volumeNode, ctPath)
-
-    def image(node, segmentIDs):
-        return imageOnGrid(labelsOf(node, segmentIDs, volumeNode), volumeNode)
-
+    studyFolder.mkdir()
+    yield from volumeSteps(volumeNode, ctPath)
     parts = regionsOf(result.lobeSource)
     study = Study(
         case=case or volumeNode.GetName(),
@@ -47,13 +47,20 @@ def writeStudyFolder(result, folder, case=None):
         patient=patientID(volumeNode),
         folder=studyFolder,
     )
-    write_study(
-        study,
-        image(result.segmentationNode, FINDING_IDS),
-        image(result.regionsNode, [lung.segment_id for lung in LUNGS]),
-        image(result.regionsNode, [part.segment_id for part in parts]) if parts else None,
-        imageOf(result.probabilityNode) if result.probabilityNode else None,
-    )
+    images = [
+        (SEGMENTATION, result.segmentationNode, FINDING_IDS),
+        (LUNGS_FILE, result.regionsNode, [lung.segment_id for lung in LUNGS]),
+    ]
+    if parts:
+        images.append((LOBES, result.regionsNode, [part.segment_id for part in parts]))
+    for name, node, segmentIDs in images:
+        labels = labelsOf(node, segmentIDs, volumeNode)
+        yield
+        yield from arraySteps(labels, volumeNode, studyFolder / name)
+    if withProbability and result.probabilityNode:
+        probability = slicer.util.arrayFromVolume(result.probabilityNode)
+        yield from arraySteps(probability, volumeNode, studyFolder / INFECTION)
+    write_result(study, studyFolder)
     return studyFolder, ctPath
 
 
@@ -78,8 +85,8 @@ def _ofAncestor(volumeNode, name, level):
     return hierarchy.GetAttributeFromItemAncestor(hierarchy.GetItemByDataNode(volumeNode), name, level)
 
 
-def copySeries(volumeNode, folder):
-    """Copy the DICOM slices that a CT was loaded from into ``folder``, alone. Returns the folder.
+def seriesSteps(volumeNode, folder):
+    """Copy the DICOM slices that a CT was loaded from into ``folder``, alone: a generator that returns the folder.
 
     Raises ValueError for a CT that was not loaded from Slicer's DICOM database, or whose files are gone.
     """
@@ -105,4 +112,5 @@ def copySeries(volumeNode, folder):
     folder.mkdir()
     for number, path in enumerate(paths):
         shutil.copyfile(path, folder / f"{number:05}.dcm")
+        yield
     return folder

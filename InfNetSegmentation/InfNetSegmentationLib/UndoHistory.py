@@ -15,14 +15,14 @@ _VALUES = ("table", "severity", "provenance", "warnings", "seconds")
 
 @dataclass
 class _State:
-    """labels - of the findings, packed; values - JSON; regions, probability - only of a state before a run"""
+    """labels - of the findings, packed; values - JSON; regions, images - only of a state before a run"""
 
     labels: bytes
     shape: tuple
     values: str
     isBeforeRun: bool
     regions: object = None
-    probability: object = None
+    images: tuple = ()
 
 
 class UndoHistory:
@@ -43,8 +43,7 @@ class UndoHistory:
         if beforeRun:
             # A probability is large: there is one at most. A run puts another in its place, and changes it not.
             states[:] = states[1 + max((i for i, s in enumerate(states) if s.isBeforeRun), default=-1) :]
-            if result.probabilityNode:
-                state.probability = result.probabilityNode.GetImageData()
+            state.images = tuple(node and node.GetImageData() for node in _imageNodes(result))
             if result.regionsNode:
                 state.regions = slicer.vtkSegmentation()
                 state.regions.DeepCopy(result.regionsNode.GetSegmentation())
@@ -54,10 +53,6 @@ class UndoHistory:
     def canUndo(self, segmentationNode):
         return bool(self._states.get(segmentationNode))
 
-    def isBeforeRun(self, segmentationNode):
-        """Whether `undo` would take a run back."""
-        return self.canUndo(segmentationNode) and self._states[segmentationNode][-1].isBeforeRun
-
     def undo(self, result):
         """Go back to the last state that was kept. Returns that result."""
         state = self._states[result.segmentationNode].pop()
@@ -65,8 +60,9 @@ class UndoHistory:
         replaceFindings(result.segmentationNode, labelmapFromArray(labels, result.volumeNode), result.volumeNode)
         if state.regions and result.regionsNode:
             result.regionsNode.GetSegmentation().DeepCopy(state.regions)
-        if state.probability and result.probabilityNode:
-            result.probabilityNode.SetAndObserveImageData(state.probability)
+        for node, image in zip(_imageNodes(result), state.images, strict=False):  # none but before a run
+            if node and image:
+                node.SetAndObserveImageData(image)
         values = json.loads(state.values)
         setProvenance(result.segmentationNode, values["provenance"])
         return storeResult(result.segmentationNode, result.volumeNode, values)
@@ -76,3 +72,7 @@ class UndoHistory:
         self._states.pop(segmentationNode, None)
         for gone in [node for node in self._states if node.GetScene() is None]:
             del self._states[gone]
+
+
+def _imageNodes(result):
+    return result.probabilityNode, result.candidatesNode

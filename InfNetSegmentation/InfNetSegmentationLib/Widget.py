@@ -8,9 +8,10 @@ from InfNetSegmentationLib.Dependencies import ensureInstalled, ensurePackages, 
 from InfNetSegmentationLib.Logic import InfNetSegmentationLogic
 from InfNetSegmentationLib.ModelPanel import ModelPanel
 from InfNetSegmentationLib.RegionOfInterest import fitToVolume
-from InfNetSegmentationLib.Remedies import remedy
+from InfNetSegmentationLib.Remedies import remedy, withoutOptions
 from InfNetSegmentationLib.ResultsPanel import ResultsPanel
 from InfNetSegmentationLib.RunWidget import RunWidget
+from InfNetSegmentationLib.SegmentationResult import segmentationOf
 from InfNetSegmentationLib.Views import showVolume, useLungWindow
 
 
@@ -20,9 +21,10 @@ class InfNetSegmentationWidget(RunWidget):
     logicClass = InfNetSegmentationLogic
 
     def __init__(self, parent=None):
-        super().__init__(parent)
         self._modelPanel = None
         self._resultsPanel = None
+        self._inputVolume = None  # that was chosen when the parameters changed the last time
+        super().__init__(parent)
 
     def setupPanels(self):
         self._modelPanel = ModelPanel(self.ui, self._importCheckpoint)
@@ -174,16 +176,28 @@ class InfNetSegmentationWidget(RunWidget):
 
     def _onSceneStartClose(self, caller, event):
         super()._onSceneStartClose(caller, event)
+        self._inputVolume = None
         self._modelPanel.show(None)
         self._batchPanel.show(None)
         self._showResult(None)
 
     def _onParametersModified(self, caller=None, event=None):
+        self._followInput()
         super()._onParametersModified(caller, event)
         self._modelPanel.show(self._parameterNode)
         self._batchPanel.show(self._parameterNode)
         if not self.logic.running:
             self._showResultOfInput()
+
+    def _followInput(self):
+        """With another CT, choose its result: it is shown, and no run overwrites that of the CT before."""
+        node = self._parameterNode
+        if node is None or node.inputVolume is self._inputVolume:
+            return
+        self._inputVolume = node.inputVolume
+        result = self.logic.result(node.outputSegmentation)
+        if node.outputSegmentation is None or (result and result.volumeNode is not node.inputVolume):
+            node.outputSegmentation = segmentationOf(node.inputVolume)
 
     def _showRunning(self, running):
         super()._showRunning(running)
@@ -206,7 +220,7 @@ class InfNetSegmentationWidget(RunWidget):
         self._onLog(str(error))
         if error.code == "cancelled":
             return
-        text = "\n\n".join(filter(None, (str(error), remedy(error.code))))
+        text = "\n\n".join(filter(None, (withoutOptions(str(error)), remedy(error.code))))
         self._showError(text)
         self.ui.logSection.collapsed = False
         slicer.util.errorDisplay(_("The run failed.\n\n{}").format(text), detailedText=self.ui.logText.plainText)

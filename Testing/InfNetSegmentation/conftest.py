@@ -9,6 +9,15 @@ import pytest
 MODULE = Path(__file__).parents[2] / "InfNetSegmentation/InfNetSegmentation.py"
 
 
+def returned(steps):
+    """What a generator of steps returns, when it has taken them all."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
 @pytest.fixture
 def module(host):
     return host.loadModule(MODULE)

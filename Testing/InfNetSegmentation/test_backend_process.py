@@ -1,9 +1,11 @@
 """The process that runs the backend, with a real child process that follows a script."""
 
+import gc
 import os
 import sys
 import tempfile
 import time
+import weakref
 from itertools import pairwise
 from pathlib import Path
 
@@ -88,6 +90,39 @@ def test_a_crash_with_a_known_cause_is_told_with_its_remedy(run, scenario, cause
     (error,) = record.errors
     assert error.code == "crash"
     assert cause in str(error)
+
+
+LAUNCHER = """\
+import subprocess, sys
+status = subprocess.call(sys.argv[1:])
+if status < 0:
+    print(f"error: [{sys.argv[1]}] exit abnormally - Report the problem.", file=sys.stderr)
+sys.exit(1 if status < 0 else status)
+"""
+
+
+@pytest.mark.parametrize(("scenario", "isMemory"), [("killed", True), ("crash", False)])
+def test_a_crash_behind_slicers_launcher_is_told_with_its_cause(
+    BackendProcess, fakeBackend, tmp_path, scenario, isMemory
+):
+    """PythonSlicer is a launcher (CTK's AppLauncher), which ends with the exit status 1 after any signal."""
+    record = Record()
+    process = BackendProcess([sys.executable, "-c", LAUNCHER, *fakeBackend(scenario)], **record.callbacks())
+    process.start(["train", "data", "-o", str(tmp_path / "out")], useTimer=False)
+    process.wait()
+    (error,) = record.errors
+    assert ("lack of memory" in str(error)) == isMemory, str(error)
+    assert ("something broke deep inside" in str(error)) != isMemory, str(error)
+
+
+def test_a_crash_deep_inside_is_not_taken_for_lack_of_memory(module):
+    """The fault handler's first line is not among the last ones that are told."""
+    from InfNetSegmentationLib.CrashMessage import crashMessage
+
+    stack = ['  File "layers.py", line 7 in forward'] * 14
+    told = [*stack, "Extension modules: numpy (total: 1)", "error: [python-real] exit abnormally - Report the problem."]
+    assert "lack of memory" not in crashMessage(1, told)
+    assert "lack of memory" in crashMessage(1, told[-1:])
 
 
 def test_exit_status_0_without_a_result_is_an_error(run):
@@ -213,6 +248,16 @@ def test_the_event_loop_goes_on_during_a_run(run, host):
     process.abort()
     timer.stop()
     assert max(later - earlier for earlier, later in pairwise(ticks)) < 1.0
+
+
+def test_a_run_that_has_ended_keeps_nothing_alive(run, host):
+    """PythonQt's connections hold their slots: a run's timer would hold its callbacks, and these the scene's nodes."""
+    process, record = run("success", useTimer=True)
+    host.waitUntil(lambda: record.results)
+    reference = weakref.ref(process)
+    del process
+    gc.collect()
+    assert reference() is None
 
 
 def test_a_program_that_does_not_exist_leaves_nothing(BackendProcess):

@@ -83,7 +83,12 @@ def test_a_folder_from_the_first_click_over_a_stop_to_a_case_in_the_scene(openPa
     panel = openPanel()
     assert not panel.ui.batchButton.enabled and "folder of the CTs" in panel.ui.batchButton.toolTip
     panel.ui.batchInputLine.currentPath = str(folder)
+    panel.ui.batchOutputLine.currentPath = str(tmp_path / "elsewhere")
+    panel.ui.batchOutputLine.currentPath = ""  # emptied again
     results = folder / "InfNet-results"
+    assert not panel.ui.batchNoteLabel.visible
+    panel.ui.regionOfInterestSelector.addNode()
+    assert panel.ui.batchNoteLabel.visible, "that a batch does not use it"
     panel.ui.batchButton.click()
     assert panel.ui.batchButton.text == "Stop" and panel.ui.applyButton.text == "Cancel"
     assert not panel.ui.batchInputsWidget.enabled and panel.ui.batchProgressBar.visible

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
+from conftest import returned
 
 REPOSITORY = Path(__file__).parents[2]
 # Centres (LPS, mm): ground glass on the right that stays, consolidation on the left that goes, ground glass that comes.
@@ -36,6 +37,7 @@ def addStudy(module, host, tmp_path, monkeypatch):
         folder = tmp_path / name
         (folder / "study").mkdir(parents=True)
         images = {"ct": ct, "findings": findings, "study/infection": (findings > 0).astype(np.float32)}
+        images["study/candidates"] = findings
         for key, values in images.items():
             image = sitk.GetImageFromArray(values)
             image.CopyInformation(grid)
@@ -124,8 +126,8 @@ def test_two_studies_are_compared_and_the_scene_keeps_it(addStudy, openOn, host,
     regions = [ui.changeTable.verticalHeaderItem(row).text() for row in range(ui.changeTable.rowCount)]
     assert regions == ["Right lung", "Left lung", "Total"]
     then, now = earlier.table[-1], later.table[-1]
-    assert ui.changeTable.item(0, 1).text() == "0.0 → 0.0 mL\n+0.0 mL\n+0.0 pp"
-    assert ui.changeTable.item(2, 1).text() == "{:.1f} → 0.0 mL\n-{:.1f} mL\n-{:.1f} pp".format(
+    assert ui.changeTable.item(0, 1).text() == "0.0→0.0\n+0.0 mL\n+0.0 pp"
+    assert ui.changeTable.item(2, 1).text() == "{:.1f}→0.0\n-{:.1f} mL\n-{:.1f} pp".format(
         then["consolidation_ml"], then["consolidation_ml"], then["consolidation_percent"]
     )
     ui.copyChangeButton.click()
@@ -206,7 +208,7 @@ def test_the_older_study_comes_first_and_a_second_comparison_replaces_the_first(
     for time in range(2):
         comparison = Comparison(newer, older)
         (tmp_path / str(time)).mkdir()
-        assert cli.main([str(word) for word in comparison.prepare(tmp_path / str(time))]) == 0
+        assert cli.main([str(word) for word in returned(comparison.prepare(tmp_path / str(time)))]) == 0
         payload = json.loads((tmp_path / str(time) / "change/change.json").read_text(encoding="utf-8"))
         change = comparison.finish(payload)
         counts.append(slicer.mrmlScene.GetNumberOfNodes())

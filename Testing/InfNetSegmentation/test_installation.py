@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import slicer
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -64,3 +65,13 @@ def test_the_version_is_looked_at_before_anything_can_fail(name):
     assert imports[0].module == "InfNetSegmentationLib" and imports[0].names[0].name == "SlicerVersion"
     source = (REPOSITORY / "InfNetSegmentation/InfNetSegmentationLib/SlicerVersion.py").read_text(encoding="utf-8")
     assert {node.names[0].name for node in ast.parse(source).body if isinstance(node, ast.Import)} == {"slicer"}
+
+
+def test_samples_are_listed_when_slicer_has_started(host, module):
+    """Nothing is downloaded; Sample Data refuses a file with another sum. Loaded again, nothing is listed twice."""
+    host.loadModule(Path(module.__file__))
+    chestCT, demoCT = slicer.modules.sampleDataSources["Inf-Net"]
+    assert chestCT["uris"].endswith("SHA256/" + chestCT["checksums"].removeprefix("SHA256:"))
+    for sample in (chestCT, demoCT):
+        assert re.fullmatch(r"SHA256:[0-9a-f]{64}", sample["checksums"])
+        assert sample["uris"].startswith("https://") and sample["fileNames"].endswith(".nrrd")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
+from conftest import returned
 
 OBLIQUE = np.linalg.qr(np.array([[-1.0, 0.2, 0.1], [0.15, -1.0, 0.3], [0.1, 0.25, 1.0]]))[0]
 LOBE_IDS = ["RightUpperLobe", "RightMiddleLobe", "RightLowerLobe", "LeftUpperLobe", "LeftLowerLobe"]
@@ -38,6 +39,14 @@ def ballsCT(addCT, direction=OBLIQUE):
     values[5, 6, 8:10] = 250
     slicer.util.arrayFromVolumeModified(volumeNode)
     return volumeNode
+
+
+def setLabels(result, labels):
+    """Corrects the two segments, as Segment Editor does."""
+    for label, segmentID in enumerate(("GroundGlassOpacity", "Consolidation"), start=1):
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            (labels == label).astype(np.uint8), result.segmentationNode, segmentID, result.volumeNode
+        )
 
 
 @pytest.mark.parametrize("underTransform", [False, True])
@@ -166,32 +175,10 @@ class TestRelabelling:
         assert total["consolidation_ml"] == pytest.approx(np.count_nonzero(labels == 2) * ml, rel=1e-5)
         assert sum(row["infection_ml"] for row in result.table[:6]) == pytest.approx(total["infection_ml"])
         assert result.provenance["threshold"] == 0.65
-        # Lower again: every voxel has its first finding back, and each new one has one.
+        # Lower again: each voxel, new ones too, is the finding that the backend calls it.
         result = logic.relabel(result, 0.3)
         labels = labelsOf(result.segmentationNode, volumeNode)
-        np.testing.assert_array_equal(labels > 0, values >= 20)
-        np.testing.assert_array_equal(labels[values >= 100], np.where(values[values >= 100] >= 200, 2, 1))
-
-    def test_an_added_voxel_takes_the_nearest_finding(self, addCT, makeResult, logic, labelsOf):
-        volumeNode = ballsCT(addCT)
-        values = slicer.util.arrayFromVolume(volumeNode)
-        values[2, 2:4, 7] = 60  # beside the hazy lesion
-        values[5, 6, 7] = 60  # beside the dense one
-        slicer.util.arrayFromVolumeModified(volumeNode)
-        result = logic.relabel(makeResult(volumeNode), 0.4)
-        labels = labelsOf(result.segmentationNode, volumeNode)
-        assert labels[2, 2:4, 7].tolist() == [1, 1]
-        assert labels[5, 6, 7] == 2
-
-    def test_where_nothing_was_found_it_is_ground_glass(self, addCT, makeResult, logic, labelsOf):
-        volumeNode = ballsCT(addCT)
-        values = slicer.util.arrayFromVolume(volumeNode)
-        values[values > 0] = 60
-        slicer.util.arrayFromVolumeModified(volumeNode)
-        result = makeResult(volumeNode)
-        assert not labelsOf(result.segmentationNode, volumeNode).any()
-        result = logic.relabel(result, 0.4)
-        assert np.bincount(labelsOf(result.segmentationNode, volumeNode).ravel()).tolist() == [679, 14]
+        np.testing.assert_array_equal(labels, np.where(values < 20, 0, np.where((values >= 200) | (values < 40), 2, 1)))
 
     def test_small_lesions_are_dropped(self, addCT, makeResult, logic, labelsOf):
         volumeNode = ballsCT(addCT)
@@ -242,11 +229,55 @@ class TestRelabelling:
         result = logic.undo(logic.relabel(result, 0.1))
         np.testing.assert_array_equal(labelsOf(result.segmentationNode, volumeNode) == 1, segment)
 
-    def test_without_the_probability_it_is_refused_in_words(self, addCT, makeResult, logic):
+    def test_corrections_by_hand_stay_at_any_threshold(self, addCT, makeResult, logic, labelsOf, host, tmp_path):
+        """Also where a threshold between would have labelled the voxel so by itself, and after the scene was saved."""
+        volumeNode = ballsCT(addCT)
+        values = slicer.util.arrayFromVolume(volumeNode)
+        values[0, 0, :4] = 60  # a probability of 0.4
+        slicer.util.arrayFromVolumeModified(volumeNode)
+        result = makeResult(volumeNode)
+        corrected = labelsOf(result.segmentationNode, volumeNode)
+        corrected[2, 2] = 0
+        corrected[0, 0, :2] = 1  # as at 0.3
+        corrected[6, 8, 10] = 2  # where there is no probability
+        setLabels(result, corrected)
+        for threshold in (0.3, 0.9, 0.5):
+            result = logic.relabel(result, threshold)
+            labels = labelsOf(result.segmentationNode, volumeNode)
+            assert not labels[2, 2].any() and labels[6, 8, 10] == 2
+            assert labels[0, 0, :4].tolist() == ([1, 1, 1, 1] if threshold == 0.3 else [1, 1, 0, 0])
+            assert labels[2, 3, 1:7].any() == (threshold < 0.6) and labels[5, 6, 8:10].any() == (threshold < 0.8)
+        np.testing.assert_array_equal(labels, corrected)
+        path = tmp_path / "scene.mrb"
+        assert slicer.util.saveScene(str(path), {})
+        host.clearScene()
+        slicer.util.loadScene(str(path), {})
+        result = logic.result(slicer.util.getNode("CT infection"))
+        result = logic.relabel(logic.relabel(result, 0.3), 0.5)
+        np.testing.assert_array_equal(labelsOf(result.segmentationNode, result.volumeNode), corrected)
+
+    def test_a_study_without_candidates_is_shown_but_not_labelled_anew(self, addCT, makeResult, logic, monkeypatch):
+        from slicerhost import fakebackend
+
+        first = makeResult(addCT())
+        writeStudy = fakebackend.writeStudy
+
+        def writeOld(ct, options, lobes):
+            writeStudy(ct, options, lobes)
+            (options.study / "candidates.nrrd").unlink()
+
+        monkeypatch.setattr(fakebackend, "writeStudy", writeOld)
+        result = makeResult(first.volumeNode, first.segmentationNode)
+        assert result.probabilityNode is not None and result.candidatesNode is None
+        with pytest.raises(ValueError, match="of this result were deleted, or never made"):
+            logic.relabel(result, 0.4)
+
+    @pytest.mark.parametrize("name", ["probabilityNode", "candidatesNode", "regionsNode"])
+    def test_without_what_it_needs_it_is_refused_in_words(self, addCT, makeResult, logic, name):
         result = makeResult(addCT())
-        slicer.mrmlScene.RemoveNode(result.probabilityNode)
+        slicer.mrmlScene.RemoveNode(getattr(result, name))
         result = logic.result(result.segmentationNode)
-        with pytest.raises(ValueError, match="probability of this result was deleted"):
+        with pytest.raises(ValueError, match="of this result were deleted, or never made"):
             logic.relabel(result, 0.4)
 
 
@@ -276,14 +307,14 @@ def test_lesions_come_largest_first_where_they_are_in_the_patient(addCT, makeRes
 def test_a_study_on_disk_is_the_one_in_the_scene(addCT, makeResult, logic, labelsOf, tmp_path):
     import SimpleITK as sitk
     from infnet.quantification.study import read_study
-    from InfNetSegmentationLib.StudyFolder import writeStudyFolder
+    from InfNetSegmentationLib.StudyFolder import studySteps
 
     volumeNode = addCT(OBLIQUE)
     putUnderTransform(volumeNode)
     result = logic.relabel(makeResult(volumeNode), 0.3)
     folder = tmp_path / "out"
     folder.mkdir()
-    studyFolder, ctPath = writeStudyFolder(result, folder)
+    studyFolder, ctPath = returned(studySteps(result, folder, withProbability=True))
     study = read_study(studyFolder)
     assert (study.case, study.table, study.severity) == ("CT", result.table, result.severity)
     assert study.sources == {"lungs": "threshold and morphology", "lobes": "atlas", "lobes_approximate": True}
@@ -374,7 +405,7 @@ class TestFilesOfAResult:
         )
         told = json.loads((tmp_path / "r.html").read_text(encoding="utf-8"))
         assert (told["case"], told["table"], told["ct"]) == ("CT", result.table, True)
-        assert told["files"] == ["infection.nrrd", "lobes.nrrd", "lungs.nrrd", "result.json", "segmentation.seg.nrrd"]
+        assert told["files"] == ["lobes.nrrd", "lungs.nrrd", "result.json", "segmentation.seg.nrrd"]
         assert stages
 
     def test_dicom_of_a_ct_that_is_not_from_dicom(self, addCT, makeResult, logic, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import slicer
 from conftest import MODULE
+from infnet.inference.volume import LOWEST_THRESHOLD
 
 
 @pytest.fixture
@@ -50,8 +51,35 @@ def test_a_result_of_the_scene_is_shown_without_a_run(showResult):
     assert panel.ui.resultsSection.visible
     assert panel.ui.resultTable.rowCount == 9
     assert panel.ui.warningsLabel.text == "thick slices"
+    assert "15.0 % of the lungs poorly aerated, 10.0 % not aerated" in panel.ui.summaryLabel.text
+    for index, box in enumerate((panel.ui.showOpacityBox, panel.ui.showConsolidationBox)):
+        color = _result.segmentationNode.GetSegmentation().GetNthSegment(index).GetColor()
+        legend = box.icon.pixmap(12, 12).toImage().pixelColor(5, 5)
+        assert (legend.redF(), legend.greenF(), legend.blueF()) == pytest.approx(color, abs=0.01)
     panel.ui.outputSegmentationSelector.setCurrentNode(None)
     assert not panel.ui.resultsSection.visible
+
+
+def test_another_ct_shows_its_own_result_and_overwrites_no_other(showResult, addCT, host):
+    panel, first = showResult()
+    ui = panel.ui
+    labels = slicer.util.arrayFromSegmentBinaryLabelmap(first.segmentationNode, "Consolidation", first.volumeNode)
+    other = addCT(name="other")
+    ui.inputVolumeSelector.setCurrentNode(other)
+    assert ui.outputSegmentationSelector.currentNode() is None and not ui.resultsSection.visible
+    ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    second = ui.outputSegmentationSelector.currentNode()
+    assert second is not first.segmentationNode and ui.resultsSection.text == "Results of other"
+    ui.inputVolumeSelector.setCurrentNode(first.volumeNode)
+    assert ui.outputSegmentationSelector.currentNode() is first.segmentationNode
+    assert ui.resultsSection.text == "Results of CT"
+    np.testing.assert_array_equal(
+        slicer.util.arrayFromSegmentBinaryLabelmap(first.segmentationNode, "Consolidation", first.volumeNode), labels
+    )
+    ui.outputSegmentationSelector.setCurrentNode(None)  # "Create new segmentation" stays, as somebody wants it
+    panel.enter()
+    assert ui.outputSegmentationSelector.currentNode() is None
 
 
 def test_a_saved_scene_shows_its_result_again(showResult, host, tmp_path):
@@ -91,6 +119,7 @@ def test_threshold_of_the_result_labels_anew_and_undo_takes_it_back(showResult, 
     values = slicer.util.arrayFromVolume(result.volumeNode)
     before = labelsOf(result.segmentationNode, result.volumeNode)
     assert panel.ui.resultThresholdSlider.value == 0.5 and not panel.ui.undoButton.enabled
+    assert panel.ui.resultThresholdSlider.minimum >= LOWEST_THRESHOLD, "findings are known from there on"
     for value in (0.6, 0.7, 0.75):  # as a slider that is dragged
         panel.ui.resultThresholdSlider.value = value
     host.waitUntil(lambda: panel.ui.undoButton.enabled)
@@ -161,14 +190,17 @@ def test_report_is_a_run_with_progress_that_leaves_the_result(showResult, answer
     asked = []
     monkeypatch.setattr(widgetModule, "ensurePackages", lambda path, requester: asked.append(path))
     panel, result = showResult()
-    answerDialog(tmp_path / "report.pdf")
-    panel.ui.saveReportButton.click()
+    answerDialog(tmp_path / "report")  # no ending typed
+    panel.ui.savePdfButton.click()
     assert panel.ui.applyButton.text == "Cancel" and not panel.ui.toolsWidget.enabled
     host.waitUntil(lambda: not panel.logic.running)
     assert json.loads((tmp_path / "report.pdf").read_text(encoding="utf-8"))["table"] == result.table
     assert str(tmp_path / "report.pdf") in panel.ui.logText.plainText
     assert panel.ui.applyButton.text == "Apply" and panel.ui.toolsWidget.enabled and panel.ui.resultsSection.visible
     assert [path.rpartition("/")[2] for path in asked] == ["InfNetReportRequirements.txt"]
+    panel.ui.saveHtmlButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert (tmp_path / "report.html").exists()
 
 
 def test_dicom_export_of_another_ct_is_explained(showResult, answerDialog, host, tmp_path):
@@ -283,7 +315,7 @@ class TestModels:
         assert [choice.value for choice in choices].count("") == 2
         for choice in choices:
             assert len(choice.description.splitlines()) == 3
-            assert "Cross-validated Dice: " in choice.description
+            assert "Dice on held-out slices: " in choice.description
 
     def test_an_imported_model_is_listed_chosen_and_brings_its_threshold(
         self, showResult, answerDialog, tmp_path, host
@@ -313,22 +345,32 @@ class TestModels:
         assert panel.ui.modelSelector.currentText == "Semi-Inf-Net-100"
         assert panel.ui.thresholdSlider.value == pytest.approx(0.35)
 
-    def test_graphics_cards_are_looked_for_when_the_section_is_opened(self, showResult, tmp_path, monkeypatch):
-        from InfNetSegmentationLib.Devices import deviceChoices
-
+    def test_graphics_cards_are_looked_for_when_the_section_is_opened(self, showResult, host, tmp_path, monkeypatch):
+        """By a program that may take its time: nothing waits for it."""
         program = tmp_path / "nvidia-smi"
-        program.write_text("#!/bin/sh\necho 'Card A, 81000'\necho 'Card B, 1024'\n", encoding="utf-8")
+        script = (
+            "#!/bin/sh\nwhile ! [ -e {0}/go ]; do /bin/sleep 0.02; done\necho 'Card A, 81000'\necho 'Card B, 1024'\n"
+        )
+        program.write_text(script.format(tmp_path), encoding="utf-8")
         program.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
         panel, _result = showResult()
         devices = panel.ui.deviceSelector
-        assert [devices.itemText(i) for i in range(devices.count)] == ["Automatic", "Processor (CPU)"]
+
+        def listed():
+            return [devices.itemText(i) for i in range(devices.count)]
+
         panel.ui.advancedSection.collapsed = False
-        assert [devices.itemText(i) for i in (0, 2)] == ["Automatic", "Card B, 1 GB free"]
-        values = dict(deviceChoices())
-        assert values["cuda:0"] == "Card A, 79 GB free" and values["cuda:1"] == "Card B, 1 GB free"
-        program.write_text("#!/bin/sh\nexit 9\n", encoding="utf-8")
-        assert [value for value, _title in deviceChoices() if value.startswith("cuda")] == []
+        assert listed() == ["Automatic", "Processor (CPU)"]
+        devices.currentIndex = 1
+        (tmp_path / "go").touch()
+        host.waitUntil(lambda: devices.count == 4)
+        assert listed() == ["Automatic", "Card A, 79 GB free", "Card B, 1 GB free", "Processor (CPU)"]
+        assert devices.currentText == "Processor (CPU)" and panel.logic.getParameterNode().device == "cpu"
+        program.write_text("#!/bin/sh\necho 'Card A, 81000'\nexit 9\n", encoding="utf-8")  # cards that are gone
+        panel.ui.advancedSection.collapsed = True
+        panel.ui.advancedSection.collapsed = False
+        host.waitUntil(lambda: devices.count == 2)
 
 
 def test_remaining_time_is_guessed_from_the_stage(module):

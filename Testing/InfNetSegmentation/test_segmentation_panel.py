@@ -4,10 +4,14 @@ import logging
 import subprocess
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import slicer
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -245,6 +249,29 @@ def test_a_new_region_of_interest_is_the_whole_ct_and_what_is_left_of_it_is_read
     assert "was read (11 × 9 × 3 of 11 × 9 × 7 voxels)" in panel.ui.warningsLabel.text  # noqa: RUF001
 
 
+@pytest.mark.parametrize("name", ["zz.dcm", "009.dcm"], ids=["missing", "last"])
+def test_dicom_slices_that_slicer_has_chosen_by_their_names_are_looked_at(openPanel, host, tmp_path, monkeypatch, name):
+    """As a folder that is dropped on Slicer's window may be loaded: first a good one, then its first slice renamed."""
+    monkeypatch.syspath_prepend(REPOSITORY / "Testing/infnet")
+    import phantoms
+
+    image = sitk.GetImageFromArray(np.random.default_rng(1).integers(-1000, 300, (7, 9, 11)).astype(np.int16))
+    phantoms.write_dicom_series(image, tmp_path / "series")
+    files = sorted((tmp_path / "series").iterdir())
+    panel = openPanel("success")
+    panel.parent.show()
+    for number in (0, 1):
+        panel.ui.inputVolumeSelector.setCurrentNode(slicer.util.loadVolume(str(files[0]), {"name": f"CT {number}"}))
+        panel.ui.applyButton.click()
+        host.waitUntil(lambda: not panel.logic.running)
+        assert panel.ui.resultsSection.visible == (number == 0)
+        files[0].rename(files[0].with_name(name))
+        files = sorted((tmp_path / "series").iterdir())
+    (error,) = host.errors
+    assert "The slices of “CT 1” are not all there, or not in their order" in error and "DICOM module" in error
+    host.errors.clear()
+
+
 def test_a_region_of_interest_beside_the_ct_is_told(openPanel, addCT, host):
     addCT()
     panel = openPanel("success")
@@ -366,3 +393,70 @@ def test_missing_packages_are_told_before_anything_runs(openPanel, addCT, host, 
     (error,) = host.errors  # slicer.util.tryWithErrorDisplay shows it and raises it again
     assert remedy in error
     host.errors.clear()
+
+
+def test_nothing_takes_the_place_of_a_deleted_node(openPanel, addCT):
+    """Slicer's selectors go on to the next node of their list: another patient's lobes would be used unseen."""
+    cts = [addCT(name="CT"), addCT(name="other CT")]
+    lobes = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{node.GetName()} lobes") for node in cts]
+    panel = openPanel("success")
+    panel.ui.regionsSelector.setCurrentNode(lobes[0])
+    slicer.mrmlScene.RemoveNode(lobes[0])
+    assert panel.ui.regionsSelector.currentNode() is None
+    slicer.mrmlScene.RemoveNode(cts[0])
+    assert panel.ui.inputVolumeSelector.currentNode() is None
+    assert not panel.ui.applyButton.enabled
+
+
+def test_what_was_chosen_is_still_chosen_after_a_scene_was_added(openPanel, addCT, host, tmp_path):
+    """Slicer's selectors list the nodes anew at that, and choose "None" meanwhile."""
+    addCT(name="added CT")
+    parameterNode = slicer.mrmlScene.GetSingletonNode("InfNetSegmentation", "vtkMRMLScriptedModuleNode")
+    if parameterNode:  # of another test: the scene shall be one that was made without the module
+        slicer.mrmlScene.RemoveNode(parameterNode)
+    path = tmp_path / "added.mrb"
+    assert slicer.util.saveScene(str(path), {})
+    host.clearScene()
+    addCT()
+    chosen = addCT(name="chosen CT")
+    lobes = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "lobes")
+    panel = openPanel("success")
+    panel.ui.inputVolumeSelector.setCurrentNode(chosen)
+    panel.ui.regionsSelector.setCurrentNode(lobes)
+    slicer.util.loadScene(str(path), {"clear": False})
+    assert slicer.util.getNode("added CT")
+    assert panel.ui.inputVolumeSelector.currentNode() is chosen
+    assert panel.ui.regionsSelector.currentNode() is lobes
+
+
+def test_a_panel_can_be_made_by_itself(host, module):
+    """As Slicer's base class allows: without a parent it calls `setup` from its own constructor."""
+    panel = module.InfNetSegmentationWidget()
+    assert not panel.ui.applyButton.enabled
+    host.closeModule(panel)
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "The device 'cuda:7' is not available here; use --device auto or cpu.",
+            "The device 'cuda:7' is not available here.",
+        ),
+        (
+            "ct.nrrd: Values from 0 to 9. Export it with its rescale slope; if it is right as it is, insist with "
+            "--trust-hu (infnet segment, quantify).",
+            "ct.nrrd: Values from 0 to 9. Export it with its rescale slope.",
+        ),
+        (
+            "lungmask is not installed: pip install lungmask, or use the lobe atlas (--source atlas).",
+            "lungmask is not installed: pip install lungmask, or use the lobe atlas.",
+        ),
+        ("There is not the memory for one slice; close other programs.",) * 2,
+        ("a.nrrd; b--c.nrrd: cannot be read. Copy it again.",) * 2,
+    ],
+)
+def test_the_panel_does_not_tell_the_options_of_the_command_line(module, message, told):
+    from InfNetSegmentationLib.Remedies import withoutOptions
+
+    assert withoutOptions(message) == told

@@ -22,7 +22,7 @@ def phantom(monkeypatch):
     return phantoms.make_chest(phantoms.empty_grid((80, 72, 16), (4.2, 4.2, 12.0)))
 
 
-def test_a_run_with_the_shipped_models(module, host, phantom, tmp_path):
+def test_a_run_with_the_shipped_models(module, host, phantom, labelsOf, tmp_path):
     path = tmp_path / "chest.nrrd"
     sitk.WriteImage(phantom.ct, path)
     volumeNode = slicer.util.loadVolume(str(path), {})
@@ -53,6 +53,15 @@ def test_a_run_with_the_shipped_models(module, host, phantom, tmp_path):
     assert {stage for stage, _done, _total in stages} >= {"lungs", "infection"}
     assert all(0 <= done <= total for _stage, done, total in stages)
     assert result.provenance["threshold"] == 0.5
+    # Another threshold in the panel is what a run with that threshold gives.
+    labels = labelsOf(result.segmentationNode, volumeNode)
+    rerun = module.InfNetSegmentationLogic().process(volumeNode, device="cpu", threshold=0.1, minimumLesionMl=1.0)
+    relabelled = module.InfNetSegmentationLogic().relabel(result, 0.1, 1.0)
+    expected = labelsOf(rerun.segmentationNode, volumeNode)
+    assert set(np.unique(expected[labels == 0])) == {0, 1, 2}, "the lower threshold adds both findings"
+    np.testing.assert_array_equal(labelsOf(relabelled.segmentationNode, volumeNode), expected)
+    for key in ("ggo_ml", "consolidation_ml", "infection_ml", "volume_ml"):
+        assert relabelled.table[-1][key] == pytest.approx(rerun.table[-1][key])
 
 
 def test_both_writers_of_segmentations_agree(module, host, tmp_path):

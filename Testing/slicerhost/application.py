@@ -45,6 +45,12 @@ class ModuleManager(Signals):
         return getattr(slicer.modules, name.lower(), None)
 
 
+class _Environment(dict):
+    """A QProcessEnvironment."""
+
+    value = dict.get
+
+
 class Application(Signals):
     """``slicer.app``: the part of qSlicerApplication that slicer.util and the modules ask for."""
 
@@ -77,6 +83,9 @@ class Application(Signals):
 
     def layoutManager(self):
         return None  # no main window, as in `Slicer --no-main-window`
+
+    def startupEnvironment(self):
+        return _Environment(os.environ)
 
     def topLevelWidgets(self):
         return self._qApplication.topLevelWidgets()
@@ -218,10 +227,10 @@ class Host:
 
 def _installPythonModules():
     """The Python modules of Slicer that slicer-core lacks."""
-    from slicerhost import packages, parameternode, scriptedmodule
+    from slicerhost import packages, parameternode, samplesources, scriptedmodule
 
     i18n = ModuleType("slicer.i18n")
-    i18n.tr = lambda text, context=None: text
+    i18n.tr = lambda text: text
     i18n.translate = lambda context, text: text
     for name, module in (
         ("ScriptedLoadableModule", scriptedmodule),
@@ -231,6 +240,8 @@ def _installPythonModules():
     ):
         sys.modules[f"slicer.{name}"] = module
         setattr(slicer, name, module)
+    slicer.modules.sampleDataSources = {}
+    sys.modules["SampleData"] = samplesources
 
 
 _host = None

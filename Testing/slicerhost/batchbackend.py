@@ -39,7 +39,8 @@ def segmentByThreshold(case, settings, studies, progress):
         inputs=cases.inputs(case, settings),
         folder=studies / case.name,
     )
-    write_study(study, findings, lungs, None, sitk.Cast(findings, sitk.sitkFloat32) / 2)
+    infection = sitk.Cast(findings, sitk.sitkFloat32) / 2
+    write_study(study, findings, lungs, None, infection, lambda path: sitk.WriteImage(findings, path))
 
 
 if __name__ == "__main__":

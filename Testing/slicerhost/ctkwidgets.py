@@ -97,9 +97,13 @@ class ctkSliderWidget(QtWidgets.QWidget):
 
 
 class ctkPathLineEdit(QtWidgets.QWidget):
-    """A line for the path of a file or folder, with a button to browse."""
+    """A line for the path of a file or folder, with a button to browse.
+
+    As in CTK, an empty line is no valid input, and tells no change of the path: only that it is not valid any longer.
+    """
 
     currentPathChanged = Signal(str)
+    validInputChanged = Signal(bool)
     Dirs, Files, Readable, Writable = 1, 2, 16, 32
     filters = storedProperty(int, "filters", Files)
 
@@ -107,12 +111,20 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         super().__init__(parent)
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        self._isValid = False
         self._line = QtWidgets.QLineEdit()
-        self._line.textChanged.connect(self.currentPathChanged.emit)
+        self._line.textChanged.connect(self._onText)
         browse = QtWidgets.QToolButton()
         browse.setText("…")
         layout.addWidget(self._line)
         layout.addWidget(browse)
+
+    def _onText(self, text):
+        wasValid, self._isValid = self._isValid, bool(text)
+        if self._isValid:
+            self.currentPathChanged.emit(text)
+        if self._isValid != wasValid:
+            self.validInputChanged.emit(self._isValid)
 
     currentPath = Property(str, lambda self: self._line.text, lambda self, path: self._line.setText(path))
 

@@ -79,7 +79,10 @@ def segmented(options):
 
 
 def writeStudy(ct, options, lobes):
-    """Lungs, lobes and a probability that reaches the threshold at 100 HU."""
+    """Lungs, lobes and a probability that reaches the threshold at 100 HU.
+
+    What a lower threshold adds is consolidation up to 40 HU, so that nobody can guess it.
+    """
     options.study.mkdir(parents=True)
     hu = sitk.GetArrayFromImage(ct)
     _z, y, x = np.indices(hu.shape)
@@ -90,6 +93,8 @@ def writeStudy(ct, options, lobes):
         parts = np.where(right, 1, 4) + 3 * x // hu.shape[2]
     probability = np.clip((options.threshold or THRESHOLD) + (hu - 100) / 400, 0, 1)
     images = {"lungs": lungs.astype(np.uint8), "infection": probability.astype(np.float32)}
+    finding = np.where((hu >= 200) | (hu < 40), 2, 1)
+    images["candidates"] = np.where(images["infection"] >= 0.05, finding, 0).astype(np.uint8)
     if lobes != "none":
         images["lobes"] = parts.astype(np.uint8)
     for name, values in images.items():

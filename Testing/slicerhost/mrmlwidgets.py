@@ -2,6 +2,7 @@
 
 import shiboken6
 import slicer
+import vtk
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
 
@@ -34,7 +35,12 @@ class qSlicerWidget(qMRMLWidget):
 
 
 class qMRMLNodeComboBox(QtWidgets.QWidget):
-    """Choice of a node of the scene, with "None" and with entries that make, rename or delete one."""
+    """Choice of a node of the scene, with "None" and with entries that make, rename or delete one.
+
+    As in Slicer, where the list is Qt's own combo box on a model of the scene: when the chosen node is deleted, the
+    next one in the list is chosen in its place; and when a scene was imported, the list is made anew, so that "None"
+    is chosen until somebody says otherwise. Whoever is connected is told both as if a user had chosen.
+    """
 
     currentNodeChanged = Signal(object)
     currentNodeIDChanged = Signal(str)
@@ -58,6 +64,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._nodeIDs = []
         self._currentID = None
         self._attributes = {}
+        self._observed = set()  # IDs of the nodes whose attributes decide whether they are listed
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self._list = QtWidgets.QComboBox()
@@ -71,13 +78,13 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         for tag in self._observations:
             self._scene.RemoveObserver(tag)
         self._scene = scene
-        events = (
-            slicer.vtkMRMLScene.NodeAddedEvent,
-            slicer.vtkMRMLScene.NodeRemovedEvent,
-            slicer.vtkMRMLScene.EndImportEvent,
-            slicer.vtkMRMLScene.EndCloseEvent,
+        observers = (
+            (slicer.vtkMRMLScene.NodeAddedEvent, self._onNodeAdded, 10.0),
+            (slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved, -10.0),
+            (slicer.vtkMRMLScene.EndImportEvent, self._onListMadeAnew, 0.0),
+            (slicer.vtkMRMLScene.EndCloseEvent, self._onListMadeAnew, 0.0),
         )
-        self._observations = [scene.AddObserver(event, self._onScene) for event in events] if scene else []
+        self._observations = [scene.AddObserver(*observer) for observer in observers] if scene else []
         self._refresh()
 
     def currentNode(self):
@@ -100,25 +107,49 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self.nodeAddedByUser.emit(node)
         return node
 
-    def _onScene(self, caller, event):
+    def _onNodeAdded(self, scene, event):
+        if shiboken6.isValid(self) and not scene.IsImporting():
+            self._refresh()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAboutToBeRemoved(self, scene, event, node):
+        if not shiboken6.isValid(self) or scene.IsClosing() or node.GetID() not in self._nodeIDs:
+            return
+        row = self._nodeIDs.index(node.GetID())
+        wasChosen = self._currentID == node.GetID()
+        self._refresh(without=node)
+        if wasChosen:
+            self._setCurrentID(self._nodeIDs[min(row, len(self._nodeIDs) - 1)])
+
+    def _onListMadeAnew(self, scene, event):
         if shiboken6.isValid(self):
+            self._refresh()
+            self._setCurrentID(self._nodeIDs[0])
+
+    def _onNodeModified(self, node, event):
+        if shiboken6.isValid(self) and node.GetScene() and not node.GetScene().IsImporting():
             self._refresh()
 
     def _isListed(self, node):
         if node.GetHideFromEditors() and not self.showHidden:
             return False
         attribute = self._attributes.get(node.GetClassName())
-        if attribute and node.GetAttribute(attribute) is None:
-            return False
+        if attribute:
+            if node.GetID() not in self._observed:
+                self._observed.add(node.GetID())
+                node.AddObserver("ModifiedEvent", self._onNodeModified)
+            if node.GetAttribute(attribute) is None:
+                return False
         if self.showChildNodeTypes:
             return any(node.IsA(nodeType) for nodeType in self.nodeTypes)
         return node.GetClassName() in self.nodeTypes
 
-    def _refresh(self):
+    def _refresh(self, without=None):
+        """Show the nodes of the scene; the choice stays, unless its node is not listed any longer."""
         nodes = []
         if self._scene:
             everything = (self._scene.GetNthNode(i) for i in range(self._scene.GetNumberOfNodes()))
-            nodes = [node for node in everything if self._isListed(node)]
+            nodes = [node for node in everything if node is not without and self._isListed(node)]
         self._nodeIDs = [None] if self.noneEnabled or not nodes else []
         self._nodeIDs += [node.GetID() for node in nodes]
         self._list.clear()
@@ -128,10 +159,10 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._list.addItem("Create new " + (self.baseName or "node"))
         if self.removeEnabled:
             self._list.addItem("Delete current node")
-        if self._currentID not in self._nodeIDs:
-            self._setCurrentID(self._nodeIDs[0])
-        else:
+        if self._currentID in self._nodeIDs:
             self._list.setCurrentIndex(self._nodeIDs.index(self._currentID))
+        elif without is None:
+            self._setCurrentID(self._nodeIDs[0])
 
     def _setCurrentID(self, nodeID):
         changed = nodeID != self._currentID

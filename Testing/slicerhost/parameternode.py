@@ -6,11 +6,13 @@ Knows the types, validators and widgets that the modules use, and refuses others
 import dataclasses
 import pathlib
 import typing
+import weakref
 
 import slicer
+import slicer.util
 import vtk
 
-__all__ = ["Choice", "Maximum", "Minimum", "WithinRange", "parameterNodeWrapper"]
+__all__ = ["Choice", "Default", "Maximum", "Minimum", "WithinRange", "parameterNodeWrapper"]
 
 _WIDGET_PROPERTY = "SlicerParameterName"
 
@@ -52,6 +54,18 @@ class Choice:
             raise ValueError(f"Value {value} is not one of {self.choices}")
 
 
+class Default:
+    """What a parameter is at first, if the class gives it no value; a generator is asked each time."""
+
+    def __init__(self, value=None, *, generator=None):
+        self._value = value
+        self._generator = generator
+
+    @property
+    def value(self):
+        return self._generator() if self._generator else self._value
+
+
 class _Parameter:
     """One parameter: its type, validators and default, and how it is kept in the MRML node."""
 
@@ -63,15 +77,17 @@ class _Parameter:
         self.validators = []
         if typing.get_origin(annotation) is typing.Annotated:
             self.type, *self.validators = typing.get_args(annotation)
+        defaults = [item for item in self.validators if isinstance(item, Default)]
+        self.validators = [item for item in self.validators if not isinstance(item, Default)]
         self.isNode = isinstance(self.type, type) and issubclass(self.type, slicer.vtkMRMLNode)
         if not self.isNode and self.type not in self._SIMPLE_TYPES:
             raise TypeError(f"Unable to create serializer for {self.type} member {name}")
-        self.default = default
+        self.default = defaults[0] if defaults and default is None else Default(default)
 
     def read(self, node):
+        self.writeDefault(node)  # closing the scene empties the node of a singleton
         if self.isNode:
             return node.GetNodeReference(self.name)
-        self.writeDefault(node)  # closing the scene empties the node of a singleton
         text = node.GetParameter(self.name)
         return text == "True" if self.type is bool else self.type(text)
 
@@ -79,17 +95,18 @@ class _Parameter:
         if self.isNode:
             if value is not None and not isinstance(value, self.type):
                 raise TypeError(f"{self.name} expects a {self.type.__name__}")
+            node.SetParameter(self.name, "")  # None is a value too
             node.SetNodeReferenceID(self.name, value.GetID() if value else None)
             return
-        if not isinstance(value, self.type):
+        if not isinstance(value, (int, float) if self.type is float else self.type):
             raise TypeError(f"{self.name} expects {self.type.__name__}, not {type(value).__name__}")
         for validator in self.validators:
             validator.validate(value)
         node.SetParameter(self.name, str(value))
 
     def writeDefault(self, node):
-        if not self.isNode and not node.HasParameter(self.name):
-            self.write(node, self.default)
+        if not node.HasParameter(self.name):
+            self.write(node, self.default.value)
 
 
 class _Connector:
@@ -144,15 +161,44 @@ class _Connector:
 
 
 class _Wrapper:
-    """What the decorator adds to the class."""
+    """What the decorator adds to the class.
+
+    As in Slicer the values are read when the node tells that it was modified, and else kept: a change of the node
+    itself that it has not told yet, as within a block of `slicer.util.NodeModify`, is not seen.
+    """
 
     def __init__(self, parameterNode):
         self.parameterNode = parameterNode
         self._connections = {}
         self._nextTag = 0
         self._updatingWidgets = False
-        for parameter in self.allParameters.values():
-            parameter.writeDefault(parameterNode)
+        self._writing = None
+        self._values = {name: parameter.read(parameterNode) for name, parameter in self.allParameters.items()}
+        wrapper = weakref.ref(self)  # the observer does not keep it alive
+        parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: wrapper() and wrapper()._onModified())
+
+    def _onModified(self):
+        for name, parameter in self.allParameters.items():
+            if name != self._writing:
+                self._values[name] = parameter.read(self.parameterNode)
+
+    def getValue(self, name):
+        return self._values[name]
+
+    def setValue(self, name, value):
+        before, self._writing = self._writing, name
+        try:
+            with slicer.util.NodeModify(self.parameterNode):
+                self.allParameters[name].write(self.parameterNode, value)
+                self._values[name] = self.allParameters[name].read(self.parameterNode)
+        finally:
+            self._writing = before
+
+    def StartModify(self):
+        return self.parameterNode.StartModify()
+
+    def EndModify(self, wasModifying):
+        return self.parameterNode.EndModify(wasModifying)
 
     def AddObserver(self, event, callback, priority=0.0):
         return self.parameterNode.AddObserver(event, callback, priority)
@@ -189,17 +235,19 @@ class _Wrapper:
             connector.signal.disconnect(connector.slot)
 
     def _onWidget(self, connector):
-        if not self._updatingWidgets:
-            setattr(self, connector.parameter.name, connector.read())
+        with slicer.util.NodeModify(self):
+            if not self._updatingWidgets:
+                self.setValue(connector.parameter.name, connector.read())
 
     def _updateWidgets(self):
         if self._updatingWidgets:
             return
         self._updatingWidgets = True
         try:
-            for connectors in self._connections.values():
-                for connector in connectors:
-                    connector.write(getattr(self, connector.parameter.name))
+            with slicer.util.NodeModify(self):
+                for connectors in self._connections.values():
+                    for connector in connectors:
+                        connector.write(self.getValue(connector.parameter.name))
         finally:
             self._updatingWidgets = False
 
@@ -218,6 +266,6 @@ def parameterNodeWrapper(declaration):
 
 def _makeProperty(parameter):
     return property(
-        lambda self: parameter.read(self.parameterNode),
-        lambda self, value: parameter.write(self.parameterNode, value),
+        lambda self: self.getValue(parameter.name),
+        lambda self, value: self.setValue(parameter.name, value),
     )

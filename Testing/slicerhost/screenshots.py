@@ -7,12 +7,16 @@ The CTs are those of the package pyradiomics, as in the demo.
 
 import argparse
 import io
+import math
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import SimpleITK as sitk
 import slicer
 from PIL import Image
+from scipy import ndimage
 
 import slicerhost
 from slicerhost.demo import loadCT
@@ -20,6 +24,7 @@ from slicerhost.sampledata import downloadChestCT
 from slicerhost.views import SliceView, ThreeDView
 
 REPOSITORY = Path(__file__).parents[2]
+PICTURES = ("states", "result", "change", "batch")
 _PANEL_WIDTH = 440
 _VIEW = 400  # pixels
 _GAP = 12
@@ -31,12 +36,13 @@ _SECONDS = 3600  # a busy machine takes its time
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="screenshots", description="Make the pictures of the documentation.")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--only", choices=PICTURES, nargs="+", default=PICTURES, help="which pictures; default all")
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     host = slicerhost.start()
     module = host.loadModule(REPOSITORY / "InfNetSegmentation/InfNetSegmentation.py")
     photographer = Photographer(host, host.openModule(module), options.output)
-    photographer.takeAll()
+    photographer.take(options.only)
 
 
 class Photographer:
@@ -49,7 +55,7 @@ class Photographer:
         self._folder = folder
         panel.parent.show()
 
-    def takeAll(self):
+    def take(self, pictures):
         with _nothingInstalled(self._host):
             self._panel.enter()
             self._ui.applyButton.click()
@@ -62,9 +68,19 @@ class Photographer:
         self._wait(self._isWellUnderWay)
         running = self._picture()
         self._wait(lambda: not self._panel.logic.running)
-        self._save("states", _beside([firstUse, ready, running, error]))
-        self._save("result", self._pictureOfResult())
-        self._save("batch", self._pictureOfBatch())
+        self._views = [
+            SliceView(name, orientation, (_VIEW, _VIEW))
+            for name, orientation in (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal"))
+        ]
+        if "states" in pictures:
+            self._save("states", _beside([firstUse, ready, running, error]))
+        for name, picture in (
+            ("result", self._pictureOfResult),
+            ("change", self._pictureOfChange),
+            ("batch", self._pictureOfBatch),
+        ):
+            if name in pictures:
+                self._save(name, picture())
 
     def _isWellUnderWay(self):
         bar = self._ui.progressBar
@@ -83,24 +99,58 @@ class Photographer:
     def _pictureOfResult(self):
         """The panel beside the four views, as the application shows them."""
         ui = self._ui
-        views = [
-            SliceView(name, orientation, (_VIEW, _VIEW))
-            for name, orientation in (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal"))
-        ]
         for box in (ui.showLobesBox, ui.show3DBox):
             box.click()
         ui.nextLesionButton.click()
-        for view in views:
-            offset = view.node.GetSliceOffset()
-            view.show(self._volumeNode)
-            view.node.SetSliceOffset(offset)
+        axial, coronal, sagittal = self._slices(self._volumeNode)
         threeD = ThreeDView(size=(_VIEW, _VIEW))
         threeD.fit()
-        axial, coronal, sagittal = (Image.fromarray(view.image()) for view in views)
         ui.inputsSection.collapsed = True
         panel = self._picture()
         rows = [_beside([axial, Image.fromarray(threeD.image())]), _beside([coronal, sagittal])]
         return _beside([panel, _above(rows)])
+
+    def _slices(self, volumeNode):
+        """The slice views of a CT, where they are."""
+        for view in self._views:
+            offset = view.node.GetSliceOffset()
+            view.show(volumeNode)
+            view.node.SetSliceOffset(offset)
+        return [Image.fromarray(view.image()) for view in self._views]
+
+    def _pictureOfChange(self):
+        """As there is no second scan of a patient, the earlier one is the same CT, turned and moved, with its largest
+        lesion erased by hand: what the later one has in its place is new."""
+        from InfNetSegmentationLib.Lesions import jumpTo, mostDiseasedPoint
+
+        ui, later = self._ui, self._panel.logic.result(self._ui.outputSegmentationSelector.currentNode())
+        for box in (ui.showLobesBox, ui.show3DBox):
+            if box.checked:
+                box.click()
+        earlierNode = _moved(self._volumeNode)
+        ui.inputVolumeSelector.setCurrentNode(earlierNode)
+        ui.outputSegmentationSelector.setCurrentNode(None)
+        ui.applyButton.click()
+        self._wait(lambda: not self._panel.logic.running)
+        earlier = self._panel.logic.result(ui.outputSegmentationSelector.currentNode())
+        point = mostDiseasedPoint(earlier)
+        _eraseLargestLesion(earlier)
+        ui.measureButton.click()
+        ui.inputVolumeSelector.setCurrentNode(self._volumeNode)
+        ui.outputSegmentationSelector.setCurrentNode(later.segmentationNode)
+        ui.earlierSelector.setCurrentNode(earlier.segmentationNode)
+        ui.compareButton.click()
+        self._wait(lambda: not self._panel.logic.running)
+        ui.showChangeMapBox.click()
+        earlier.segmentationNode.GetDisplayNode().SetVisibility(False)
+        jumpTo(point)
+        ui.inputsSection.collapsed = ui.resultsSection.collapsed = True
+        ui.changeSection.collapsed = False
+        axial, coronal, _sagittal = self._slices(earlierNode)
+        panel = self._picture()
+        ui.resultsSection.collapsed = False
+        ui.changeSection.collapsed = True
+        return _beside([panel, _above([axial, coronal])])
 
     def _pictureOfBatch(self):
         """Two patients' CTs and a file that is none."""
@@ -143,6 +193,29 @@ class Photographer:
             path, optimize=True
         )
         print(f"{path}: {image.width} x {image.height}, {path.stat().st_size / 1000:.0f} kB")
+
+
+def _moved(volumeNode):
+    """A CT turned by 4 degrees and moved, as of another scan."""
+    from InfNetSegmentationLib.Images import imageOf
+
+    image = imageOf(volumeNode)
+    center = image.TransformContinuousIndexToPhysicalPoint([size / 2 for size in image.GetSize()])
+    transform = sitk.Euler3DTransform(center, 0.0, 0.0, math.radians(4), (9.0, -7.0, 0.0))
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "earlier.nrrd")
+        sitk.WriteImage(sitk.Resample(image, transform, sitk.sitkLinear, -1024.0), path)
+        return slicer.util.loadVolume(path, {"name": f"{volumeNode.GetName()} earlier"})
+
+
+def _eraseLargestLesion(result):
+    from InfNetSegmentationLib.Images import labelsOf
+    from InfNetSegmentationLib.Scene import FINDING_IDS, labelmapFromArray, replaceFindings
+
+    labels = labelsOf(result.segmentationNode, FINDING_IDS, result.volumeNode)
+    lesions, _count = ndimage.label(labels > 0, np.ones((3, 3, 3)))
+    labels[lesions == np.bincount(lesions.ravel())[1:].argmax() + 1] = 0
+    replaceFindings(result.segmentationNode, labelmapFromArray(labels, result.volumeNode), result.volumeNode)
 
 
 @contextmanager

@@ -31,12 +31,24 @@ class ScriptedLoadableModule:
 
 
 class ScriptedLoadableModuleWidget:
-    def __init__(self, parent):
+    def __init__(self, parent=None):
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
-        self.parent = parent
-        self.layout = parent.layout()
+        self.parent = parent or self._makeParent()
+        self.layout = self.parent.layout()
+        if parent is None:  # before the constructor of the derived class has gone on
+            self.setup()
+            self.parent.show()
         slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
+
+    @staticmethod
+    def _makeParent():
+        import qt
+
+        parent = slicer.qMRMLWidget()
+        parent.setLayout(qt.QVBoxLayout())
+        parent.setMRMLScene(slicer.mrmlScene)
+        return parent
 
     def resourcePath(self, fileName):
         return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / fileName)

@@ -1,5 +1,8 @@
 """The host is as strict as PythonQt and keeps what goes wrong in slots and observers."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import slicer
@@ -21,6 +24,8 @@ def test_properties_are_attributes_and_their_getters_are_gone(qt):
         button.text()
     with pytest.raises(TypeError):
         button.enabled()
+    with pytest.raises(TypeError):
+        button.enabled = np.bool_(True)
 
 
 def test_names_that_pythonqt_lacks_are_missing(qt):
@@ -37,6 +42,34 @@ def test_connections_by_signature(qt):
     button.clicked.connect(lambda: calls.append("attribute"))
     button.click()
     assert calls == [("bool", False), "none", "attribute"]
+
+
+def test_a_signature_that_no_signal_has_is_refused(qt):
+    """PythonQt connects nothing then, and goes on."""
+    button = qt.QPushButton()
+    for signature in ("clicked(int)", "pressed(bool)"):
+        with pytest.raises(ValueError, match="has no signal"):
+            button.connect(signature, print)
+    with pytest.raises(TypeError):
+        button.clicked["bool"]
+
+
+def test_a_connected_slot_lives_as_long_as_the_sender(qt):
+    class Owner:
+        def slot(self):
+            pass
+
+    def isAlive():
+        gc.collect()
+        return reference() is not None
+
+    timer, owner = qt.QTimer(), Owner()
+    reference = weakref.ref(owner)
+    timer.timeout.connect(owner.slot)
+    del owner
+    assert isAlive()
+    timer.disconnect("timeout()", reference().slot)
+    assert not isAlive()
 
 
 def test_exceptions_in_slots_are_kept(qt, host):
@@ -76,6 +109,38 @@ def test_node_box_follows_the_scene(host):
     assert seen == [volumeNode, None]
 
 
+def test_node_box_goes_on_to_the_next_node_and_forgets_it_at_an_import(host, tmp_path):
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", "imported")
+    scene = tmp_path / "scene.mrml"
+    assert slicer.util.saveScene(str(scene), {})
+    host.clearScene()
+    nodes = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode") for _ in range(3)]
+    box = slicer.qMRMLNodeComboBox()
+    box.nodeTypes = ["vtkMRMLTextNode"]
+    box.noneEnabled = True
+    box.setMRMLScene(slicer.mrmlScene)
+    box.setCurrentNode(nodes[1])
+    seen = []
+    box.connect("currentNodeChanged(vtkMRMLNode*)", seen.append)
+    slicer.mrmlScene.RemoveNode(nodes[1])
+    slicer.mrmlScene.RemoveNode(nodes[2])
+    assert seen == [nodes[2], nodes[0]]
+    slicer.util.loadScene(str(scene), {"clear": False})
+    assert seen == [nodes[2], nodes[0], None]
+
+
+def test_an_emptied_path_line_tells_no_path(host):
+    import ctk
+
+    line = ctk.ctkPathLineEdit()
+    told = []
+    line.connect("currentPathChanged(QString)", told.append)
+    line.connect("validInputChanged(bool)", told.append)
+    line.currentPath = "folder"
+    line.currentPath = ""
+    assert told == ["folder", True, False]
+
+
 class TestParameterNodeWrapper:
     def declare(self):
         from typing import Annotated
@@ -93,6 +158,31 @@ class TestParameterNodeWrapper:
     def test_defaults(self, host):
         parameters = self.declare()
         assert (parameters.volume, parameters.fraction, parameters.mode) == (None, 0.5, "a")
+
+    def test_a_default_that_is_made_is_made_each_time(self, host):
+        """Also at the end of a scene, where a wrapper that still exists writes the defaults into the emptied node."""
+        from typing import Annotated
+
+        from slicer.parameterNodeWrapper import Default, parameterNodeWrapper
+
+        numbers = iter(range(9))
+
+        @parameterNodeWrapper
+        class Parameters:
+            number: Annotated[int, Default(generator=lambda: next(numbers))]
+
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")
+        parameters = Parameters(node)
+        assert Parameters(node).number == 0
+        node.UnsetAllParameters()
+        assert (parameters.number, node.GetParameter("number")) == (1, "1")
+
+    def test_a_change_is_seen_when_the_node_tells_it(self, host):
+        parameters = self.declare()
+        with slicer.util.NodeModify(parameters.parameterNode):
+            parameters.parameterNode.SetParameter("mode", "b")
+            assert parameters.mode == "a"
+        assert parameters.mode == "b"
 
     def test_only_what_was_connected_with_a_tag_can_be_disconnected(self, host):
         """As in Slicer, where connectGui returns nothing and an unknown tag is passed over."""
