@@ -17,9 +17,12 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.weights.cards import DEFAULT_MODELS, shipped_models
 
     cards = shipped_models()
+    asked = {DEFAULT_MODELS["infection"]}
+    if not any(card.tells_findings for card in cards if card.name in asked):
+        asked.add(DEFAULT_MODELS["findings"])
     lines = []
     for card in cards:
-        default = " (default)" if card.name in DEFAULT_MODELS.values() else ""
+        default = " (default)" if card.name in asked else ""
         metrics = ", ".join(f"{name} {m['mean']:.3f}" for name, m in card.metrics["metrics"].items() if "dice" in name)
         lines += [f"{card.name}{default}: {card.summary}", f"    cross-validated: {metrics}", f"    {card.licence}"]
     reporter.result({"models": [asdict(card) for card in cards]}, "\n".join(lines))

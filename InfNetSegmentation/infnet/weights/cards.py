@@ -12,7 +12,7 @@ from infnet.errors import InvalidModelError, UnknownModelError
 
 _SHIPPED = Path(__file__).parent
 _LARGEST_INPUT = 2048  # pixels of a side; more is no CT's
-DEFAULT_MODELS: Mapping[str, str] = {"infection": "inf-net-lite2", "findings": "guided-unet"}
+DEFAULT_MODELS: Mapping[str, str] = {"infection": "semi-inf-net-lite2", "findings": "guided-unet"}
 
 
 @dataclass(frozen=True)
