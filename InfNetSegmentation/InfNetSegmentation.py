@@ -52,7 +52,7 @@ class InfNetSegmentationTest(ScriptedLoadableModuleTest):
         from pathlib import Path
 
         import numpy as np
-        from InfNetSegmentationLib.Scene import FINDINGS, importFindings, writeVolume
+        from InfNetSegmentationLib.Scene import FINDINGS, importFindings
 
         self.delayDisplay("Importing a label image")
         labels = np.zeros((4, 6, 8), np.uint8)
@@ -63,7 +63,7 @@ class InfNetSegmentationTest(ScriptedLoadableModuleTest):
         labelNode = slicer.util.addVolumeFromArray(labels, ijkToRAS)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "findings.nrrd"
-            writeVolume(labelNode, path)
+            slicer.util.saveNode(labelNode, str(path))
             segmentationNode = importFindings(path, volumeNode)
         for label, (segmentID, _name) in enumerate(FINDINGS, start=1):
             segment = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode)

@@ -7,6 +7,7 @@ from InfNetSegmentationLib.BatchCases import sceneCTs
 from InfNetSegmentationLib.BatchResults import batchCases
 from InfNetSegmentationLib.BatchStudy import loadCase
 from InfNetSegmentationLib.ChoiceBox import ChoiceBox
+from InfNetSegmentationLib.Remedies import withoutOptions
 
 RESULTS_FOLDER = "InfNet-results"  # within the folder of the CTs, if no other is chosen
 
@@ -185,5 +186,5 @@ def _numbers(case):
 
 def _remarks(case):
     if case.failure:
-        return _("Failed: {}").format(case.failure)
+        return _("Failed: {}").format(withoutOptions(case.failure))
     return " ".join(case.study.warnings) if case.study else _("to be done")

@@ -144,6 +144,10 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         """The result as it was before the last `relabel`, or before the last run for this CT and segmentation."""
         return self._history.undo(result)
 
+    def forgetHistory(self):
+        """Nothing can be undone any more, and no image is kept for it: the scene is closed."""
+        self._history = UndoHistory()
+
     def measure(self, result):
         """Measure the segments as they are now, after corrections in Segment Editor. Returns the new result."""
         return measureAgain(result)

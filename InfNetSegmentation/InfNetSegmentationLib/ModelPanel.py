@@ -6,6 +6,9 @@ from InfNetSegmentationLib.Devices import DeviceBox
 from InfNetSegmentationLib.ModelFile import installModel
 from InfNetSegmentationLib.Models import modelChoices
 
+# Of the findings' model: that the infection's tells them where it can, and else the shipped one.
+_AUTOMATIC = ""
+
 
 def lobeSources():
     """Value and title of each source of computed lobes."""
@@ -45,9 +48,12 @@ class ModelPanel:
 
     def refresh(self):
         """Look for models again."""
-        self._choices = modelChoices("infection")
-        for box, choices in ((self._infection, self._choices), (self._findings, modelChoices("findings"))):
-            box.setChoices([(choice.value, choice.title) for choice in choices], [c.description for c in choices])
+        self._choices, findings = modelChoices("infection"), modelChoices("findings")
+        self._infection.setChoices([(c.value, c.title) for c in self._choices], [c.description for c in self._choices])
+        automatic = _("Automatic: the infection model's own, else {}").format(findings[0].title)
+        self._findings.setChoices(
+            [(_AUTOMATIC, automatic), *((c.value, c.title) for c in findings)], ["", *(c.description for c in findings)]
+        )
 
     def show(self, parameterNode):
         """Show the scene's parameters; None while the scene is closed."""

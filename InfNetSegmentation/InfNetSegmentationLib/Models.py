@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """value - what the backend calls it: "" for the shipped default, a shipped name, or the path of a card."""
+    """value - what the backend calls it: a shipped name, or the path of a card; "" for the shipped infection model."""
 
     value: str
     title: str
@@ -27,9 +27,8 @@ def modelChoices(task):
     from infnet.weights.cards import DEFAULT_MODELS, read_card, shipped_models
 
     cards = sorted(shipped_models(), key=lambda card: card.name != DEFAULT_MODELS[task])
-    choices = [
-        _choice(card, "" if card.name == DEFAULT_MODELS[task] else card.name) for card in cards if card.task == task
-    ]
+    nameless = DEFAULT_MODELS["infection"]
+    choices = [_choice(card, "" if card.name == nameless else card.name) for card in cards if card.task == task]
     for path in sorted(modelsFolder().glob("*.json")):
         try:
             card = read_card(path)

@@ -13,7 +13,8 @@ class Settings:
 
     lobeSource - "auto", "atlas", "lungmask", "totalsegmentator", "zones" or "none"; an existing segmentation of the
         lobes goes before it
-    model, findingsModel - name of a shipped model or path of a model card; None is the shipped one
+    model, findingsModel - name of a shipped model or path of a model card; None is the shipped one, but for the
+        findings the infection model itself, where it tells them apart
     threshold - probability from which a voxel counts as infected, 0 to 1; None is the model's own
     minimumLesionMl - smaller connected pieces of infection are dropped
     device - "auto", "cpu", "cuda", "cuda:N" or "mps"
@@ -56,7 +57,7 @@ class Parameters:
     outputSegmentation - receives the two segments; None makes a new one
     earlierSegmentation - of the result that the present one is compared with
     lobeSource, threshold, minimumLesionMl, device, precision - as in `Settings`
-    infectionModel, findingsModel - as in `Settings`, but "" is the shipped one
+    infectionModel, findingsModel - as in `Settings`, but "" for None
     batchSource - which CTs a batch takes: those of a "folder" or those of the "scene"
     batchInputFolder, batchOutputFolder - paths; "" is none
     """

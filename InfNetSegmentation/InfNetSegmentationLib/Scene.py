@@ -14,15 +14,6 @@ PROVENANCE_TAG = "InfNet.Provenance"
 PROBABILITY_ATTRIBUTE = "InfNet.Probability"
 
 
-def writeVolume(volumeNode, path):
-    """Write a volume as NRRD, in its own coordinates: a transform above it is not applied."""
-    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()  # not in the scene: the node keeps its own file name
-    storage.SetFileName(str(path))
-    storage.SetUseCompression(False)
-    if not storage.WriteData(volumeNode):
-        raise RuntimeError(f"“{volumeNode.GetName()}” could not be written to {path}.")
-
-
 def readVolume(path, volumeNode):
     """Read an image file into a volume node, which need not be in the scene. Returns the node."""
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()

@@ -15,7 +15,8 @@ def checkSliceOrder(volumeNode):
     storage = volumeNode.GetStorageNode()
     if storage is None or storage.GetNumberOfFileNames() < 2 or volumeNode.GetAttribute("DICOM.instanceUIDs"):
         return
-    paths = [Path(storage.GetNthFileName(number)) for number in range(storage.GetNumberOfFileNames())]
+    count = storage.GetNumberOfFileNames()
+    paths = [Path(storage.GetFullNameFromNthFileName(number)) for number in range(count)]
     folder = str(paths[0].parent)
     for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(folder):
         ordered = [Path(path) for path in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(folder, uid)]

@@ -30,7 +30,6 @@ def studySteps(result, folder, case=None, withProbability=False):
     volumeNode = result.volumeNode
     ctPath, studyFolder = Path(folder) / "ct.nrrd", Path(folder) / "study"
     studyFolder.mkdir()
-    yield from volumeSteps(volumeNode, ctPath)
     parts = regionsOf(result.lobeSource)
     study = Study(
         case=case or volumeNode.GetName(),
@@ -53,6 +52,7 @@ def studySteps(result, folder, case=None, withProbability=False):
     ]
     if parts:
         images.append((LOBES, result.regionsNode, [part.segment_id for part in parts]))
+    yield from volumeSteps(volumeNode, ctPath)  # after the look at the scene, which may be closed meanwhile
     for name, node, segmentIDs in images:
         labels = labelsOf(node, segmentIDs, volumeNode)
         yield

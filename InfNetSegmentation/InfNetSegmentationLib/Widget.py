@@ -177,6 +177,7 @@ class InfNetSegmentationWidget(RunWidget):
     def _onSceneStartClose(self, caller, event):
         super()._onSceneStartClose(caller, event)
         self._inputVolume = None
+        self.logic.forgetHistory()
         self._modelPanel.show(None)
         self._batchPanel.show(None)
         self._showResult(None)

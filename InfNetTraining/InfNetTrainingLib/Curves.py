@@ -1,6 +1,7 @@
 """The losses of a run, and its Dice on held-out slices, as Slicer plot nodes: for each of its trainings by epoch."""
 
 import csv
+from contextlib import suppress
 from pathlib import Path
 
 import slicer
@@ -52,8 +53,9 @@ def readDice(folder):
             for row in _rows(path / "validation.csv"):
                 for column in diceTitles():
                     if row.get(column):
-                        point = (before + int(row["epoch"]), float(row[column]))
-                        curves.setdefault(name, {}).setdefault(column, []).append(point)
+                        with suppress(ValueError):  # the last line may be only half written
+                            point = (before + int(row["epoch"]), float(row[column]))
+                            curves.setdefault(name, {}).setdefault(column, []).append(point)
             if path != folders[-1]:
                 before += len(_epochMeans(path / "log"))
     return curves

@@ -128,9 +128,10 @@ def _sentence(status, dice):
             parts.append(_("round {} of {}").format(*status.round))
         if status.secondsLeft is not None:
             parts.append(_("{} left").format(durationText(status.secondsLeft)))
-        for points in dice.get({"fold 1": "fold-0"}.get(status.stage, status.stage), {}).values():
+        curves = dice.get("fold-0" if status.stage == "fold 1" else status.stage, {})
+        if curves:
+            points = next(iter(curves.values()))
             parts.append(_("held-out Dice {1:.2f} after epoch {0}").format(*points[-1]))
-            break
         if status.gpuBytes is not None:
             parts.append(_("up to {} of GPU memory").format(bytesText(status.gpuBytes)))
         return ", ".join(parts)

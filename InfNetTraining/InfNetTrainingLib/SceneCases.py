@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
-from InfNetSegmentationLib.Images import imageOnGrid, labelsOf
-from InfNetSegmentationLib.Scene import writeVolume
+from InfNetSegmentationLib.Images import labelsOf
+from InfNetSegmentationLib.VolumeFiles import arraySteps, volumeSteps
 from slicer.i18n import tr as _
 
 # What readers call the findings, after their proper names; a segment of infection as a whole has the label 1.
@@ -69,14 +69,12 @@ def caseLabels(volumeNode, segmentationNode):
     return labels
 
 
-def writeCases(cases, folder):
+def caseSteps(cases, folder):
     """Write the CTs and label images of ``cases``, (volume node, segmentation node) each, or all with None for it.
 
-    Returns the folder of CTs and that of labels, where both have the same name; None for that of labels where there are
-    none. Raises ValueError (`checkCase`).
+    A generator that returns the folder of CTs and that of labels, where both have the same name; None for that of
+    labels where there are none. Raises ValueError (`checkCase`).
     """
-    import SimpleITK as sitk
-
     for case in cases:
         checkCase(*case)
     ctFolder, labelsFolder = Path(folder) / "ct", Path(folder) / "labels"
@@ -84,11 +82,11 @@ def writeCases(cases, folder):
     labelsFolder.mkdir()
     for volumeNode, segmentationNode in cases:
         name = _fileName(volumeNode.GetName(), ctFolder)
-        writeVolume(volumeNode, ctFolder / f"{name}.nrrd")
-        if segmentationNode is None:
-            continue
-        labels = imageOnGrid(caseLabels(volumeNode, segmentationNode), volumeNode)
-        sitk.WriteImage(labels, str(labelsFolder / f"{name}.nrrd"), True)
+        yield from volumeSteps(volumeNode, ctFolder / f"{name}.nrrd")
+        if segmentationNode is not None:
+            labels = caseLabels(volumeNode, segmentationNode)
+            yield
+            yield from arraySteps(labels, volumeNode, labelsFolder / f"{name}.nrrd")
     return ctFolder, labelsFolder if any(labelsFolder.iterdir()) else None
 
 

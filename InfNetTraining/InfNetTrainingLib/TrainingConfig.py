@@ -164,8 +164,9 @@ class TrainingConfig:
         return {"--encoder": self.encoder, "--encoder-weights": self.initial}
 
     def _networkOptions(self):
-        """A model brings its network with it."""
-        options = self._card().network["options"] if self.startsFromModel else {}
+        """A model brings its network with it, without the part that tells findings apart: not all labels do."""
+        options = dict(self._card().network["options"]) if self.startsFromModel else {}
+        options.pop("consolidation_head", None)
         return [word for name, value in options.items() for word in ("--network-option", f"{name}={value}")]
 
     def _card(self):

@@ -7,7 +7,7 @@ from InfNetTrainingLib.DataCheck import checkData
 from InfNetTrainingLib.Outcome import readOutcome
 from InfNetTrainingLib.RunFolder import runScript, startRun, stopRun
 from InfNetTrainingLib.RunState import RunReader
-from InfNetTrainingLib.SceneCases import writeCases
+from InfNetTrainingLib.SceneCases import caseSteps
 from InfNetTrainingLib.Schedule import Schedule
 from InfNetTrainingLib.SshScript import writeSshRun
 from InfNetTrainingLib.TrainingConfig import SEMI_SUPERVISED, SUPERVISED, TrainingConfig
@@ -88,7 +88,7 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
         """
 
         def arguments(folder):
-            ctFolder, labelsFolder = writeCases(cases, folder)
+            ctFolder, labelsFolder = yield from caseSteps(cases, folder)
             labels = ["--labels", labelsFolder] if labelsFolder else []
             return ["prepare", ctFolder, *labels, "-o", outputFolder]
 

@@ -9,15 +9,6 @@ import pytest
 MODULE = Path(__file__).parents[2] / "InfNetSegmentation/InfNetSegmentation.py"
 
 
-def returned(steps):
-    """What a generator of steps returns, when it has taken them all."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
 @pytest.fixture
 def module(host):
     return host.loadModule(MODULE)
@@ -77,7 +68,7 @@ def makeResult(module, tmp_path):
 
     def make(volumeNode, segmentationNode=None, *arguments):
         from InfNetSegmentationLib.ResultImport import importResult
-        from InfNetSegmentationLib.Scene import writeVolume
+        from slicerhost.scene import writeVolume
 
         ctPath, labelsPath, studyFolder = tmp_path / "ct.nrrd", tmp_path / "findings.nrrd", tmp_path / "study"
         shutil.rmtree(studyFolder, ignore_errors=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from conftest import returned
+from generatorsteps import returned
 
 REPOSITORY = Path(__file__).parents[2]
 # Centres (LPS, mm): ground glass on the right that stays, consolidation on the left that goes, ground glass that comes.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from conftest import returned
+from generatorsteps import returned
 
 
 @pytest.fixture
@@ -96,8 +96,8 @@ def test_a_full_disk_is_the_runs_error(start, addCT, host, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
 def test_a_volume_in_steps_is_the_one_that_slicer_writes(module, host, tmp_path, dtype):
-    from InfNetSegmentationLib.Scene import writeVolume
     from InfNetSegmentationLib.VolumeFiles import sameSteps, volumeSteps
+    from slicerhost.scene import writeVolume
 
     values = np.random.default_rng(2).uniform(0, 250, (5, 6, 7)).astype(dtype)
     ijkToRAS = np.eye(4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from conftest import returned
+from generatorsteps import returned
 
 OBLIQUE = np.linalg.qr(np.array([[-1.0, 0.2, 0.1], [0.15, -1.0, 0.3], [0.1, 0.25, 1.0]]))[0]
 LOBE_IDS = ["RightUpperLobe", "RightMiddleLobe", "RightLowerLobe", "LeftUpperLobe", "LeftLowerLobe"]

@@ -4,11 +4,11 @@ import csv
 import hashlib
 import json
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
-from conftest import MODULE
 from infnet.inference.volume import LOWEST_THRESHOLD
 
 
@@ -112,6 +112,14 @@ def test_show_and_hide(showResult):
     ui.outputSegmentationSelector.setCurrentNode(None)
     ui.outputSegmentationSelector.setCurrentNode(result.segmentationNode)
     assert [box.checked for box in boxes] == [False, True, True, True], "the display nodes keep what is shown"
+
+
+def test_a_closed_scene_leaves_nothing_to_undo(showResult):
+    panel, result = showResult()
+    panel.logic.relabel(result, 0.3)
+    assert panel.logic.canUndo(result.segmentationNode)
+    slicer.mrmlScene.Clear(False)
+    assert not panel.logic.canUndo(result.segmentationNode)
 
 
 def test_threshold_of_the_result_labels_anew_and_undo_takes_it_back(showResult, host, labelsOf):
@@ -229,9 +237,10 @@ def test_edit_opens_the_segments_in_segment_editor_with_the_ct(showResult, monke
 
 def test_use_for_training_adds_a_labelled_case(showResult, host, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delattr(slicer.modules, "infnettraining", raising=False)  # of tests before
     panel, _result = showResult()
     assert not panel.ui.useForTrainingButton.enabled, "the module is not there"
-    training = host.loadModule(MODULE.parents[1] / "InfNetTraining/InfNetTraining.py")
+    training = host.loadModule(Path(__file__).parents[2] / "InfNetTraining/InfNetTraining.py")
     monkeypatch.setattr(slicer.util, "selectModule", lambda name: opened.append(host.openModule(training)))
     try:
         panel.enter()
@@ -312,7 +321,7 @@ class TestModels:
 
         choices = [choice for task in ("infection", "findings") for choice in modelChoices(task)]
         assert len(choices) == len(shipped_models())
-        assert [choice.value for choice in choices].count("") == 2
+        assert [choice.value for choice in choices].count("") == 1
         for choice in choices:
             assert len(choice.description.splitlines()) == 3
             assert "Dice on held-out slices: " in choice.description
@@ -329,6 +338,15 @@ class TestModels:
         assert parameters.infectionModel == str(tmp_path / ".infnet/models/mine.json")
         assert panel.ui.thresholdSlider.value == pytest.approx(0.37)
         assert not host.errors
+
+    def test_findings_are_told_by_the_infections_model_or_by_one_that_is_chosen(self, showResult):
+        from infnet.weights.cards import DEFAULT_MODELS
+
+        panel, _result = showResult()
+        box, parameters = panel.ui.findingsModelSelector, panel.logic.getParameterNode()
+        assert box.currentText.startswith("Automatic") and "--labels-model" not in parameters.settings().arguments()
+        box.currentIndex = 1
+        assert parameters.settings().findingsModel == DEFAULT_MODELS["findings"]
 
     def test_a_damaged_model_is_refused_and_leaves_nothing(self, showResult, answerDialog, tmp_path, host):
         panel, _result = showResult()

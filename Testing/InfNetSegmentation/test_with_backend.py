@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
+from infnet.weights.cards import DEFAULT_MODELS, find_card, read_card
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -52,13 +53,13 @@ def test_a_run_with_the_shipped_models(module, host, phantom, labelsOf, tmp_path
     assert rows["total"]["volume_ml"] == pytest.approx(truth, rel=0.1)
     assert {stage for stage, _done, _total in stages} >= {"lungs", "infection"}
     assert all(0 <= done <= total for _stage, done, total in stages)
-    assert result.provenance["threshold"] == 0.5
+    assert result.provenance["threshold"] == read_card(find_card(DEFAULT_MODELS["infection"])).threshold
     # Another threshold in the panel is what a run with that threshold gives.
     labels = labelsOf(result.segmentationNode, volumeNode)
     rerun = module.InfNetSegmentationLogic().process(volumeNode, device="cpu", threshold=0.1, minimumLesionMl=1.0)
     relabelled = module.InfNetSegmentationLogic().relabel(result, 0.1, 1.0)
     expected = labelsOf(rerun.segmentationNode, volumeNode)
-    assert set(np.unique(expected[labels == 0])) == {0, 1, 2}, "the lower threshold adds both findings"
+    assert (expected[labels == 0] > 0).any(), "the lower threshold finds more"
     np.testing.assert_array_equal(labelsOf(relabelled.segmentationNode, volumeNode), expected)
     for key in ("ggo_ml", "consolidation_ml", "infection_ml", "volume_ml"):
         assert relabelled.table[-1][key] == pytest.approx(rerun.table[-1][key])

@@ -67,11 +67,25 @@ def test_choices_reach_the_backend(config):
 
 
 def test_a_model_to_start_from_brings_its_network(config):
-    from infnet.weights.cards import find_card, read_card
+    from infnet.weights.cards import DEFAULT_MODELS, find_card, read_card
 
-    arguments = replace(config, initial="inf-net-lite2", encoder="res2net50").trainingArguments()
-    assert parsed(arguments).initial == "inf-net-lite2"
-    assert recipeOf(arguments).network_options == read_card(find_card("inf-net-lite2")).network["options"]
+    model = DEFAULT_MODELS["infection"]
+    arguments = replace(config, initial=model, encoder="res2net50").trainingArguments()
+    assert parsed(arguments).initial == model
+    options = dict(read_card(find_card(model)).network["options"])
+    options.pop("consolidation_head", None)
+    assert recipeOf(arguments).network_options == options
+
+
+def test_a_model_that_tells_findings_can_be_trained_on_with_labels_that_do_not(config, tmp_path):
+    from infnet.weights.cards import DEFAULT_MODELS, find_card
+
+    card = json.loads(find_card(DEFAULT_MODELS["infection"]).read_text(encoding="utf-8"))
+    card["network"]["options"]["consolidation_head"] = True
+    path = tmp_path / "both.json"
+    path.write_text(json.dumps(card), encoding="utf-8")
+    options = recipeOf(replace(config, initial=str(path)).trainingArguments()).network_options
+    assert options["encoder"] == card["network"]["options"]["encoder"] and "consolidation_head" not in options
 
 
 def test_a_held_out_fifth_is_a_training_of_its_own_or_part_of_algorithm_1(config):
@@ -92,7 +106,7 @@ def test_what_cannot_be_trained_is_told(config, tmp_path):
     for wrong, word in (
         (replace(config, labelledFolder=str(tmp_path)), "labelled slices"),
         (replace(semi, unlabelledFolder=str(tmp_path)), "unlabelled slices"),
-        (replace(semi, initial="inf-net-lite2"), "ImageNet"),
+        (replace(semi, initial="a-model"), "ImageNet"),
         (replace(semi, unlabelledFolder=config.labelledFolder), "another folder"),
     ):
         assert word in wrong.problem()

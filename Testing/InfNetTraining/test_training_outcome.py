@@ -93,7 +93,7 @@ def test_the_outcome_is_that_of_the_backends_metrics(module, tmp_path):
         return {"metrics": {"dice": means, "ggo_dice": nothing}, "images": images, **more}
 
     difference = {"mean": 0.25, "confidence": [0.0, 0.5], "better": 1, "worse": 0}
-    told = measured([0.5, 1.0], before=measured([0.5, 0.5], name="inf-net-lite2", dice_difference=difference))
+    told = measured([0.5, 1.0], before=measured([0.5, 0.5], name="a-model", dice_difference=difference))
     config = module.TrainingConfig("labelled", str(tmp_path), holdOut=True)
     assert readOutcome(tmp_path, config) == Outcome()
     assert "not known" in Outcome().lines()[0] and Outcome().table() == ([], [])
@@ -102,7 +102,7 @@ def test_the_outcome_is_that_of_the_backends_metrics(module, tmp_path):
     outcome = readOutcome(tmp_path, config)
     mean, start, change, caution = outcome.lines()
     assert mean == ("Held-out Dice, this recipe without the held-out slices: 0.750 (95 % 0.500 to 1.000), 2 slices")
-    assert start.startswith("Held-out Dice, inf-net-lite2, from which it started: 0.500")
+    assert start.startswith("Held-out Dice, a-model, from which it started: 0.500")
     assert change == "Difference: +0.250 (95 % 0.000 to 0.500); better in 1, worse in 0"
     assert "not known" in caution, "the shipped model may have seen them"
     headings, rows = outcome.table()

@@ -38,8 +38,7 @@ def test_a_training_with_a_held_out_fifth(module, makeSlices, tmp_path):
     status = waitForEnd(logic, tmp_path / "run")
     assert status.state == "finished", status.error
     assert {name: len(losses) for name, losses in readLosses(tmp_path / "run").items()} == {"fold-0": 1, "training": 1}
-    (dice,) = logic.outcome(tmp_path / "run").dice.values()
-    assert sorted(dice) == folds([str(i) for i in range(10)], 5, config.seed)[0]
+    assert sorted(logic.outcome(tmp_path / "run").images) == folds([str(i) for i in range(10)], 5, config.seed)[0]
     from infnet.weights.store import load_model
 
     assert load_model(str(logic.install(tmp_path / "run"))).card.name == "run"

@@ -257,8 +257,12 @@ def test_fine_tuning_starts_from_the_given_weights(toy_slices, tmp_path):
     assert make_model("second", module).card.training["initial_weights"] == module.initial_weights
     with pytest.raises(InputError, match="holds another training"):
         fit(slices, still, tmp_path / "second", "cpu")
-    other = make_model("second", module)
-    with pytest.raises(InputError, match="consolidation_head"):
+    still = tiny(epochs=1, learning_rate=1e-12, weight_decay=0.0, ema_decay=0.0)
+    module = fit(slices, still, tmp_path / "infection alone", "cpu", initial=make_model("second", module))
+    assert module.initial_weights.startswith("second (SHA-256 ") and "random" not in module.initial_weights
+    torch.testing.assert_close(dict(module.network.state_dict()), dict(first.network.state_dict()))
+    other = make_model("other", fit(slices, tiny({"batch_norm": True}, epochs=1), tmp_path / "other", "cpu"))
+    with pytest.raises(InputError, match="running_mean does not fit"):
         fit(slices, tiny(), tmp_path / "third", "cpu", initial=other)
     assert not (tmp_path / "third").exists()
 

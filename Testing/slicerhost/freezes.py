@@ -13,6 +13,7 @@ import SimpleITK as sitk
 import slicer
 
 import slicerhost
+from slicerhost.scene import writeVolume
 
 
 def main(arguments=None):
@@ -21,7 +22,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     slicerhost.start()
     from InfNetSegmentationLib.Images import labelsOf
-    from InfNetSegmentationLib.Scene import FINDING_IDS, importFindings, writeVolume
+    from InfNetSegmentationLib.Scene import FINDING_IDS, importFindings
     from InfNetSegmentationLib.VolumeFiles import arraySteps, volumeSteps
 
     shape = (options.slices, 512, 512)

@@ -234,3 +234,12 @@ def _withoutVtkMessages(function):
         function()
     finally:
         vtk.vtkObject.SetGlobalWarningDisplay(display)
+
+
+def writeVolume(volumeNode, path):
+    """Write a volume as Slicer writes it, as NRRD, in its own coordinates: a transform above it is not applied."""
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()  # not in the scene: the node keeps its own file name
+    storage.SetFileName(str(path))
+    storage.SetUseCompression(False)
+    if not storage.WriteData(volumeNode):
+        raise RuntimeError(f"“{volumeNode.GetName()}” could not be written to {path}.")

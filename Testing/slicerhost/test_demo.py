@@ -99,7 +99,7 @@ def test_without_qt_and_opengl_the_rest_is_written_and_the_remedy_told(chestPath
     """On a machine that lacks the system's graphics libraries, in a process of its own."""
     code = f"""
 import sys
-sys.modules["PySide6"] = None
+sys.modules["PySide6.QtGui"] = None
 sys.path[:0] = [{str(demo.REPOSITORY / "Testing")!r}, {str(demo.REPOSITORY / "InfNetSegmentation")!r}]
 import slicerhost
 assert slicerhost.start().qtProblem
