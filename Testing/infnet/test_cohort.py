@@ -18,7 +18,7 @@ from infnet.inference.cohort import failure_of, read_cases, run_cases, write_tab
 from infnet.inference.predictor import SlicePredictor
 from infnet.networks import InfNet
 from infnet.quantification.study import read_study
-from infnet.weights.cards import ModelCard
+from infnet.weights.cards import DEFAULT_MODELS, ModelCard
 from infnet.weights.store import save_model
 from phantoms import empty_grid, make_chest, write_dicom_series
 
@@ -179,7 +179,7 @@ def test_a_study_holds_until_an_input_a_setting_or_a_model_changes(chests, tmp_p
     case_module.segment_into_study(case, settings, tmp_path)
     assert is_finished(case, settings, tmp_path / "one")
     study = read_study(tmp_path / "one")
-    assert study.sources == {"lungs": "lungs.nrrd", "lobes": "none"}
+    assert study.sources == {"lungs": "lungs.nrrd (as given)", "lobes": "none"}
     assert np.count_nonzero(sitk.GetArrayFromImage(study.findings())) > 0
     assert not is_finished(case, replace(settings, threshold=0.4), tmp_path / "one")
     assert not is_finished(replace(case, lungs=None), settings, tmp_path / "one")
@@ -193,7 +193,7 @@ def test_of_a_model_that_tells_findings_alone_a_study_holds_too(tmp_path):
     options = {"encoder": "efficientnet_lite0", "consolidation_head": True}
     network = {"name": "inf-net", "options": options}
     save_model(tmp_path, ModelCard("alone", "infection", "", network, 64, ""), InfNet(**options))
-    for second in (None, "guided-unet"):
+    for second in (None, DEFAULT_MODELS["findings"]):
         settings = Settings(str(tmp_path), second, device="cpu", runtime="eager")
         provenance = case_module.load_predictor(settings).provenance
         assert weights(settings) == {key: provenance[key] for key in weights(settings)}

@@ -53,7 +53,18 @@ def test_it_is_a_warning_of_the_measurements():
 
 
 @pytest.mark.parametrize(
-    ("agent", "told"), [("OMNIPAQUE 350 ", True), ("APPLIED", True), ("", False), ("NONE", False), (" no", False)]
+    ("agent", "told"),
+    [
+        ("OMNIPAQUE 350 ", True),
+        ("APPLIED", True),
+        ("Non-ionic 100 ml", True),
+        ("NOVAQUE", True),  # no such agent
+        ("", False),
+        ("NONE", False),
+        (" no", False),
+        ("No contrast", False),
+        ("NON_CONTRAST", False),
+    ],
 )
 def test_the_agent_that_the_dicom_header_names_is_told_of(tmp_path, agent, told):
     """Blood looks as it does without one: what was given may not be there yet, or gone."""

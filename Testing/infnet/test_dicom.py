@@ -46,9 +46,9 @@ PATIENT = {
 }
 PROVENANCE = {
     "infnet": "9.8.7",
-    "infection_model": "inf-net-lite2",
+    "infection_model": "one-net",
     "infection_weights_sha256": "ab" * 32,
-    "findings_model": "guided-unet",
+    "findings_model": "other-net",
     "findings_weights_sha256": "cd" * 32,
     "threshold": 0.5,
 }
@@ -456,11 +456,12 @@ def test_the_algorithm_is_named_with_its_weights(study):
     *_, objects = study
     for segment in objects["findings"].SegmentSequence:
         (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
-        assert algorithm.AlgorithmName == "InfNet inf-net-lite2 guided-unet"
+        assert algorithm.AlgorithmName == "InfNet one-net other-net"
         assert algorithm.AlgorithmVersion == "9.8.7"
         assert code(algorithm.AlgorithmFamilyCodeSequence[0]) == ("DCM", "123110")
         for weights in ("ab" * 32, "cd" * 32):
             assert weights in algorithm.AlgorithmParameters
+    assert Algorithm.of_findings({"infection_model": "one-net", "findings_model": "one-net"}).name == "InfNet one-net"
     for name, method in (("lungs", "threshold and morphology"), ("lobes", "atlas")):
         (algorithm,) = objects[name].SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
         assert method in algorithm.AlgorithmName
@@ -525,7 +526,7 @@ def test_groups_say_what_was_found_and_where(study):
     ggo = found["Ground glass opacity, right middle lobe"]
     assert ggo["Finding"] == ("DCM", "112120")
     assert (ggo["Finding Site"], ggo["Finding Site modifiers"]) == (("SCT", "72481006"), ["24028007"])
-    assert ggo["Algorithm Name"] == "InfNet inf-net-lite2 guided-unet" and "ab" * 32 in ggo["Algorithm Parameters"]
+    assert ggo["Algorithm Name"] == "InfNet one-net other-net" and "ab" * 32 in ggo["Algorithm Parameters"]
     total = found["Consolidation, total"]
     assert (total["Finding Site"], total["Finding Site modifiers"]) == (("SCT", "39607008"), ["51440002"])
     outside = found["outside every lobe"]

@@ -85,9 +85,9 @@ def test_the_plan_is_what_is_trained(data, monkeypatch):
     trained, labelled = [], []
     fit, label = semi_supervised.fit, semi_supervised.write_pseudo_label
 
-    def recorded_fit(slices, recipe, folder, device, progress, stage, *rest):
+    def recorded_fit(slices, recipe, folder, device, progress, stage, *rest, **more):
         trained.append((stage, [s.stem for s in slices], recipe))
-        return fit(slices, recipe, folder, device, progress, stage, *rest)
+        return fit(slices, recipe, folder, device, progress, stage, *rest, **more)
 
     def recorded_label(folder, s, probability):
         labelled.append(s.stem)

@@ -16,6 +16,7 @@ from infnet.data.segmentations import read_provenance
 from infnet.errors import InvalidModelError
 from infnet.inference.predictor import SlicePredictor
 from infnet.quantification.study import read_study
+from infnet.weights.cards import DEFAULT_MODELS
 from phantoms import DIRECTIONS, empty_grid, make_chest, write_dicom_series
 
 voxels = sitk.GetArrayFromImage
@@ -66,11 +67,12 @@ def test_an_error_is_one_line(tmp_path, capsys):
 
 def test_the_json_protocol_and_every_output(phantom, ct, models, tmp_path, capsys):
     output, table, probability = (tmp_path / name for name in ("out.nii.gz", "t.csv", "p.nrrd"))
+    infection, findings = DEFAULT_MODELS["infection"], DEFAULT_MODELS["findings"]
     status = segment(
         ct, "-o", output, "--table", table, "--probability", probability, "--progress", "json",
-        "--model", "inf-net-lite2", "--labels-model", "guided-unet", "--device", "cpu", lobes="zones",
+        "--model", infection, "--labels-model", findings, "--device", "cpu", lobes="zones",
     )  # fmt: skip
-    assert status == 0 and models == [("inf-net-lite2", "guided-unet", "cpu", "32", "auto", None)]
+    assert status == 0 and models == [(infection, findings, "cpu", "32", "auto", None)]
     *progress, result = events(capsys)
     stages = [event["stage"] for event in progress if event["event"] == "progress"]
     assert list(dict.fromkeys(stages)) == ["read", "lungs", "infection", "lobes", "write"]

@@ -635,9 +635,9 @@ def test_cross_validation_predicts_every_slice_by_a_network_that_has_not_seen_it
 
     trained_on = []
 
-    def watched_fit(slices, *rest):
+    def watched_fit(slices, *rest, **more):
         trained_on.append([s.stem for s in slices])
-        return fit(slices, *rest)
+        return fit(slices, *rest, **more)
 
     monkeypatch.setattr(module, "fit", watched_fit)
     for fold in (0, 1):

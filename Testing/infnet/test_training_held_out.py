@@ -24,6 +24,7 @@ from infnet.training.fit import fit
 from infnet.training.folds import folds
 from infnet.training.held_out import dice_of
 from infnet.training.recipe import preset
+from infnet.training.run_folder import alone_in
 from infnet.weights.store import load_model
 from PIL import Image
 
@@ -89,14 +90,17 @@ def test_live_dice_changes_neither_the_weights_nor_a_run_that_is_resumed(toy_sli
 
 
 def test_a_run_is_compared_with_the_model_that_it_started_from(toy_slices, tmp_path):
+    """That tells the findings apart, the run does not: its truths need not, and are compared by infection alone."""
     first, run = tmp_path / "first", tmp_path / "run"
-    assert main(["train", str(toy_slices), "-o", str(first), *TINY, "--epochs", "1"]) == 0
+    head = ["--network-option", "consolidation_head=true"]
+    assert main(["train", str(toy_slices), "-o", str(first), *TINY, *head, "--epochs", "1"]) == 0
     command = ["cross-validate", str(toy_slices), "-o", str(run), *TINY, *QUICK, "--epochs", "20", "--folds", "2"]
     assert main([*command, "--only-fold", "1", "--initial", str(first / "model")]) == 0
     metrics = json.loads((run / "fold-1/metrics.json").read_text())
     before = metrics["before"]
     stems = folds([str(i) for i in range(6)], 2, seed=0)[1]
     assert before["name"] == "first" and list(before["images"]) == stems
+    assert before["metrics"].keys() == metrics["metrics"].keys() and "ggo_dice" not in before["metrics"]
     predict = ["predict", str(toy_slices / "Imgs"), "-o", str(tmp_path / "p"), "--model", str(first / "model")]
     assert main([*predict, "--runtime", "eager"]) == 0
     for stem in stems:
@@ -211,6 +215,18 @@ def test_of_two_trainings_in_one_folder_the_second_is_refused(toy_slices, tmp_pa
 
     fit(slices, recipe, tmp_path / "run", "cpu", begin_another)
     assert refused == [1, 2] and not list((tmp_path / "run").glob(".*"))
+
+
+def test_a_lock_that_cannot_be_removed_is_released(tmp_path, monkeypatch):
+    """Windows, which is not at hand here, removes no file that is open."""
+
+    def refuse(path, **_):
+        raise PermissionError
+
+    with monkeypatch.context() as patch, alone_in(tmp_path):
+        patch.setattr(Path, "unlink", refuse)
+    with alone_in(tmp_path):
+        pass
 
 
 def test_the_memory_of_the_gpu_is_told_with_the_progress(monkeypatch):

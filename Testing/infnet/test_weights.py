@@ -1,6 +1,7 @@
 """Models on disk: what is written is read, and nothing else is."""
 
 import json
+import re
 from dataclasses import asdict
 
 import pytest
@@ -78,3 +79,6 @@ def test_models_command_tells_metrics_and_licence(capsys):
     told = capsys.readouterr().out
     for card in shipped_models():
         assert card.name in told and "cross-validated: " in told and card.licence in told
+    infection, findings = (load_model(DEFAULT_MODELS[task]).card for task in ("infection", "findings"))
+    asked = {infection.name} if infection.tells_findings else {infection.name, findings.name}
+    assert set(re.findall(r"^(\S+) \(default\): ", told, re.M)) == asked

@@ -2,7 +2,8 @@
 
 The original loop is written anew after the paper and its released code: Adam, float32, three steps a batch at
 256², 352² and 448², slices read from their files every time. Ours is `infnet.training.fit` with the paper's recipe,
-and with that of the shipped model. The network is Inf-Net on Res2Net-50 but for the last. An image counts once a step.
+and with that of the shipped model, without its head for the findings. The network is Inf-Net on Res2Net-50 but for the
+last. An image counts once a step.
 Times are of the processor, all cores together, so other work on the machine matters little; no other processes load.
 """
 
@@ -112,7 +113,7 @@ def main():
         "original loop": lambda: original(options.data, options.batch_size, options.batches),
         "paper's recipe, float32": lambda: ours(slices, paper, "32", options.batches),
         "paper's recipe, bf16": lambda: ours(slices, paper, "bf16", options.batches),
-        "shipped recipe, bf16": lambda: ours(slices, shipped, "bf16", options.batches),
+        "EfficientNet-Lite2, bf16": lambda: ours(slices, shipped, "bf16", options.batches),
     }
     print(f"{'':<28}{'s an image':>12}{'images a s':>12}{'loading':>10}")
     for name, run in runs.items():

@@ -1,5 +1,7 @@
 """Whether a contrast agent was given: by what the CT's DICOM header says, and by how dense heart and vessels are."""
 
+import re
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -13,7 +15,8 @@ _NOTABLE_SHARE = 0.2
 _SMALLEST_ML = 50.0  # of soft tissue; of less, nothing is told
 
 AGENT_TAG = "0018|0010"  # Contrast/Bolus Agent, DICOM PS3.3, C.7.6.4; absent where none was given
-_NO_AGENT = {"", "0", "no", "none", "without", "n/a", "na", "native"}  # what people type all the same
+# What people type all the same.
+_NO_AGENT = re.compile(r"0|-*|n/?a|native|unenhanced|non[-_ ]?contrast.*|(no|none|not|without|w/o)(?![a-z]).*", re.I)
 
 
 def contrast_warnings(ct: sitk.Image, lungs: sitk.Image, agent: str = "") -> list[str]:
@@ -23,7 +26,7 @@ def contrast_warnings(ct: sitk.Image, lungs: sitk.Image, agent: str = "") -> lis
     lungs - 1 right, 2 left, on its grid
     agent - what its DICOM header calls the agent; "" where it names none, or where there is no such header
     """
-    named = agent.strip().lower() not in _NO_AGENT
+    named = not _NO_AGENT.fullmatch(agent.strip())
     if not named and not _is_enhanced(ct, lungs):
         return []
     evidence = f"the DICOM header names {agent.strip()}" if named else "heart and vessels are denser than without one"

@@ -7,7 +7,10 @@ import math
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Which models, from which probability, on which device."""
     parser.add_argument("--model", help="infection model: name or path (see infnet models)")
-    parser.add_argument("--labels-model", help="multi-class model: name or path")
+    parser.add_argument(
+        "--labels-model",
+        help="multi-class model: name or path; default: none if the infection model tells the findings itself",
+    )
     parser.add_argument(
         "--threshold",
         type=probability,

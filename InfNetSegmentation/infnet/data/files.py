@@ -37,9 +37,11 @@ def check_folder(folder: Path) -> None:
     """Raise `OutputError` if no files can be written into ``folder`` later; where there is none, one would be made."""
     try:
         str(folder).encode()
-        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
     except (OSError, UnicodeEncodeError) as error:
         raise OutputError(f"{folder}: no folder can have this name ({error}).") from error
+    if existing is None:
+        raise OutputError(f"{folder}: there is no drive {folder.absolute().anchor}.")
     if not existing.is_dir():
         raise OutputError(f"{existing} is a file; name a folder.")
     if not os.access(existing, os.W_OK):
@@ -125,18 +127,32 @@ def written_together(folder: Path, last: str, optional: Sequence[str] = ()) -> I
 @contextmanager
 def _sole_writer(folder: Path) -> Iterator[None]:
     """Wait for the other processes that write into ``folder``, then clear away what one that was killed has left."""
-    from filelock import FileLock  # slow to import, and most commands write no study
-
-    lock = FileLock(folder / f"{_UNFINISHED}lock")
-    with suppress(OSError, NotImplementedError):  # some network file systems have no locks
-        lock.acquire()
-    try:
-        if lock.is_locked:
+    with locked(folder / f"{_UNFINISHED}lock") as is_alone:
+        if is_alone:
             for left in folder.glob(f"{_UNFINISHED}*"):
                 shutil.rmtree(left, ignore_errors=True)  # but for the lock, which is no folder
         yield
+
+
+@contextmanager
+def locked(path: Path, timeout: float = -1) -> Iterator[bool]:
+    """Hold the lock that is the file ``path``; yields whether there is one: some network file systems have none.
+
+    Waits for another process that holds it: ``timeout`` seconds, then it raises `filelock.Timeout`; for ever if -1.
+    """
+    from filelock import FileLock, Timeout  # slow to import, and most commands need none
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        raise  # an OSError too
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield lock.is_locked
     finally:
         if lock.is_locked:
             with suppress(OSError):  # Windows removes it after the release
-                Path(lock.lock_file).unlink()  # who waits for it sees that it is gone, and makes a new one
+                path.unlink()  # who waits for it sees that it is gone, and makes a new one
             lock.release()

@@ -49,7 +49,7 @@ class Algorithm:
         models = [provenance[key] for key in ("infection_model", "findings_model") if key in provenance]
         keys = ("infection_weights_sha256", "findings_weights_sha256", "threshold", "window_hu")
         return cls(
-            name=_long_string(" ".join(["InfNet", *models])),
+            name=_long_string(" ".join(["InfNet", *dict.fromkeys(models)])),  # one can be both
             version=_long_string(provenance.get("infnet", infnet.__version__)),
             parameters={key: provenance[key] for key in keys if key in provenance},
         )

@@ -148,10 +148,9 @@ def map_change(earlier: Study, later: Study, progress: Progress = silent) -> Cha
     for study in (earlier, later):
         # Whether its values are Hounsfield units was settled when the study was made, which tells of it.
         ct, _ = read_ct(study.ct, trust_hu=True)
-        findings = study.findings()
-        if findings.GetSize() != ct.GetSize():
+        findings, lungs = study.findings(), study.lungs()
+        if not findings.GetSize() == lungs.GetSize() == ct.GetSize():
             raise InputError(f"{study.ct}: no longer the CT of {study.folder}; segment it again.")
-        lungs = study.lungs()
         chests.append(Chest(ct, lungs, sitk.Mask(findings, lungs)))  # what the table counts
     one, other = chests
     registration = register_lungs(one, other, progress)

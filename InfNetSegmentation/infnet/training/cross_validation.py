@@ -61,7 +61,11 @@ def run_fold(
     fold = run_folder / name
     claim(fold, recipe, training, {"held out": held_out})
     chosen = choose_device(device)
-    if initial is not None and initial.card.task == recipe.task and not _are_predicted(held_out, run_folder / _INITIAL):
+    if (
+        initial is not None
+        and initial.card.task == recipe.task == "infection"
+        and not _are_predicted(held_out, run_folder / _INITIAL)
+    ):
         write_maps(initial, held_out, chosen, run_folder / _INITIAL)
         initial.network.cpu()
     if not _are_predicted(held_out, run_folder):

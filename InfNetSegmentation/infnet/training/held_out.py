@@ -116,7 +116,11 @@ def averaged(images: Mapping[str, Metrics], split: Sequence[Sequence[str]]) -> d
 
 
 def against(before: Mapping[str, Metrics], after: Mapping[str, Metrics], name: str) -> dict[str, Any]:
-    """The metrics of the model called ``name`` on the same images, and the differences of Dice from it."""
+    """The metrics of the model called ``name`` on the same images, and the differences of Dice from it.
+
+    Of the metrics, those that ``after`` has too: where it does not tell the findings apart, the truth may not either.
+    """
+    before = {stem: {key: m[key] for key in m if key in after[stem]} for stem, m in before.items()}
     difference = compare([after[stem] for stem in before], list(before.values()))
     return {"name": name, "metrics": averaged(before, [list(before)]), "images": before, "dice_difference": difference}
 

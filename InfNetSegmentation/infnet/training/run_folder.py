@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 import infnet
-from infnet.data.files import read_json, remove_unfinished, written_whole
+from infnet.data.files import locked, read_json, remove_unfinished, written_whole
 from infnet.data.labelled_slices import LabelledSlice, Slice, digest
 from infnet.errors import InputError, OutputError
 from infnet.training.recipe import Recipe
@@ -65,19 +65,11 @@ def claim(
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Raises InputError where another process is in such a block with this folder (where its disk has locks)."""
-    lock = FileLock(folder / ".infnet-lock")
     try:
-        lock.acquire(timeout=0)
+        with locked(folder / ".infnet-lock", timeout=0):
+            yield
     except Timeout:
         raise InputError(f"{folder}: another process trains there; wait for it, or choose another folder.") from None
-    except (OSError, NotImplementedError):  # some network file systems have none
-        pass
-    try:
-        yield
-    finally:
-        if lock.is_locked:
-            Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
 
 
 def _cause(run: Mapping[str, Any], found: Mapping[str, Any]) -> str:
