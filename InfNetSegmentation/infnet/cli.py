@@ -1,6 +1,7 @@
 """The command line ``infnet``. Each command is a module of `infnet.commands`; heavy imports happen inside it."""
 
 import argparse
+import errno
 import io
 import os
 import shlex
@@ -56,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _failed(reporter, CancelledError("Interrupted."))
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _failed(reporter, OutputError(f"{error.strerror}: free some of the disk, then run this again."))
         if error.filename is None:
             raise
         return _failed(reporter, InputError(f"{error.filename}: {error.strerror}."))

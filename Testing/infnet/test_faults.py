@@ -1,5 +1,6 @@
 """Bad inputs through the real commands: what each is told and how it ends (docs/faults.md has the list)."""
 
+import errno
 import gzip
 import hashlib
 import json
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from infnet import cli
+from infnet import cli, commands
 from infnet.data.segmentations import write_segmentation
 from infnet.data.volumes import read_ct, read_image, write_image
 from infnet.errors import InputError, InvalidModelError, UnreadableImageError
@@ -94,6 +95,17 @@ def test_a_standard_output_that_takes_nothing_is_told(progress):
     assert done.returncode == 7
     told = "infnet: The standard output cannot be written to (No space left on device).\n"
     assert done.stderr == (told if progress == "bar" else "")  # JSON has nowhere else to go
+
+
+def test_a_disk_that_is_full_where_nobody_looks_is_told(monkeypatch, capsys):
+    """As when a library writes its own log: the error names no file."""
+
+    def write(options, reporter):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(commands.models, "run", write)
+    assert cli.main(["models"]) == 7
+    assert capsys.readouterr().err == "infnet: No space left on device: free some of the disk, then run this again.\n"
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nii.gz"])

@@ -23,6 +23,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     lines = []
     for card in cards:
         default = " (default)" if card.name in asked else ""
-        metrics = ", ".join(f"{name} {m['mean']:.3f}" for name, m in card.metrics["metrics"].items() if "dice" in name)
+        # Of the maps as the model gives them; calibrated ones are another matter (docs/evaluation.md).
+        told = {n: m for n, m in card.metrics["metrics"].items() if n.endswith("dice") and n != "calibrated_dice"}
+        metrics = ", ".join(f"{name} {m['mean']:.3f} on {m['images']} slices" for name, m in told.items())
         lines += [f"{card.name}{default}: {card.summary}", f"    cross-validated: {metrics}", f"    {card.licence}"]
     reporter.result({"models": [asdict(card) for card in cards]}, "\n".join(lines))

@@ -100,7 +100,7 @@ def find_card(name_or_path: str) -> Path:
         if path.is_file():
             return path.with_suffix(".json")
         if path.is_dir():
-            cards = sorted(path.glob("*.json"))
+            cards = sorted(path.glob("[!.]*.json"))  # without what a killed process left
             if len(cards) == 1:
                 return cards[0]
             raise UnknownModelError(f"{path}: holds {len(cards)} model cards; name one of them.")
