@@ -61,4 +61,4 @@ def _unpack(zipPath, folder):
     # A RuntimeError tells of a password or an unknown compression, the others of damage.
     except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(_("{} is not a readable zip file ({}).").format(zipPath, error)) from error
-    return next(folder.glob("[!.]*.json"))
+    return next(folder.glob("*.json"))
