@@ -125,11 +125,12 @@ def segment_volume(
     for done, (z, box) in enumerate(crops.items(), start=1):
         with timed({} if seconds is None else seconds, "network"):
             prediction = next(predictions)
-        infection.add(z, box, insides[z], look.restore(prediction.infection))
+        probability = look.restore(prediction.infection)
+        infection.add(z, box, insides[z], probability)
         candidate = look.restore(prediction.labels(min(threshold, LOWEST_THRESHOLD))) * insides[z]
         candidates.add(z, box, candidate > 0, candidate)
         section = np.zeros(view.voxels.shape[1:], np.uint8)
-        section[box] = candidate * (look.restore(prediction.infection) >= threshold)
+        section[box] = candidate * (probability >= threshold)
         if section.any():
             view.paste(section, z, labels)
         without_infection += not prediction.passed
