@@ -1,5 +1,7 @@
 """Reading 2-D slices and their truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -122,6 +124,29 @@ def test_the_mask_of_labels_is_where_they_are_not_background(toy_slices):
     for draw in ((0, 1), (1, 2), (2, 3)):
         sample = dataset[draw]
         assert sample.mask.dtype == torch.float32 and torch.equal(sample.mask[0], (sample.labels > 0).float())
+        assert torch.equal(sample.consolidation[0], (sample.labels == 2).float()) and sample.consolidation.any()
+
+
+def test_soft_truths_tell_the_findings_apart_where_they_have_a_map_of_consolidation(toy_slices):
+    (toy_slices / "GT").rename(toy_slices / "given")
+    for name, grey in (("Soft", 200), ("Consolidation", 150)):
+        (toy_slices / name).mkdir()
+        for path in (toy_slices / "given").iterdir():
+            labels = read_labels(path)
+            is_it = labels > 0 if name == "Soft" else labels == 2
+            Image.fromarray(is_it.astype(np.uint8) * grey).save(toy_slices / name / path.name)
+    slices = read_labelled_slices(toy_slices)
+    for s in slices:
+        labels = read_labels(toy_slices / "given" / f"{s.stem}.png")
+        assert np.array_equal(s.labels, labels) and not s.is_healthy
+        fields = ("image", "labels", "soft", "soft_consolidation")
+        square = replace(s, **{name: getattr(s, name)[:60, :60] for name in fields})
+        sample = SliceDataset([square], 60, augment=False)[0, 0]
+        assert torch.allclose(sample.mask[0], (sample.labels > 0) * 200 / 255, atol=1e-6)
+        assert torch.allclose(sample.consolidation, sample.mask * (sample.labels == 2) * 150 / 255, atol=1e-6)
+    next((toy_slices / "Consolidation").iterdir()).unlink()
+    with pytest.raises(InputNotFoundError, match="missing"):
+        read_labelled_slices(toy_slices)
 
 
 def test_the_digest_sees_everything_that_training_sees(toy_slices):
@@ -136,9 +161,10 @@ def test_the_digest_sees_everything_that_training_sees(toy_slices):
         LabelledSlice(one.stem, one.image, labels),
         LabelledSlice(one.stem, one.image, one.labels, prior=labels),
         LabelledSlice(one.stem, one.image, one.labels, soft=labels),
+        LabelledSlice(one.stem, one.image, one.labels, soft=labels, soft_consolidation=labels),
     ]
     digests = {digest([s]) for s in [one, *others]}
-    assert len(digests) == 6 and digest([one]) == digest(labelled[:1]) != digest(labelled[:2])
+    assert len(digests) == 7 and digest([one]) == digest(labelled[:1]) != digest(labelled[:2])
 
 
 @given(st.integers(0, 255))

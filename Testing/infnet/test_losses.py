@@ -136,6 +136,7 @@ def test_an_empty_image_in_a_batch_does_not_change_the_others_share():
     masks = torch.cat([square(), torch.zeros(1, 1, 64, 64), square(first=5, last=15), square()])
     labels = masks[:, 0].long()
     labels[0, 20:25, 20:25] = labels[3] = 2
+    parts = (labels == 2)[:, None] * masks
     logits, gates = torch.randn_like(masks), torch.randn(4)
     maps = InfNetMaps(logits, Se=logits.flip(0), S3=logits.flip(-1))
     classes = torch.randn(4, 3, 64, 64)
@@ -152,7 +153,10 @@ def test_an_empty_image_in_a_batch_does_not_change_the_others_share():
             for k in ("paper", "paper-released-code", "modern")
         ),
         (gate_loss(gates, masks), [gate_loss(one(i)(gates), masks[i : i + 1]) for i in range(4)]),
-        (consolidation_loss(logits, labels), [consolidation_loss(one(i)(logits), labels[i : i + 1]) for i in range(4)]),
+        (
+            consolidation_loss(logits, masks, parts),
+            [consolidation_loss(*(one(i)(x) for x in (logits, masks, parts))) for i in range(4)],
+        ),
     ):
         torch.testing.assert_close(whole, torch.stack(single).mean())
 
@@ -174,13 +178,21 @@ def test_consolidation_loss_looks_at_infected_pixels_alone_and_at_both_findings_
     labels = torch.zeros(2, 64, 64, dtype=torch.long)  # the second image is healthy
     labels[0, 10:30, 10:30], labels[0, 10:14, 10:14] = 1, 2
     right = torch.where(labels == 2, 50.0, -50.0)[:, None]
-    anywhere = torch.where(labels[:, None] > 0, right, torch.randn(2, 1, 64, 64) * 50)
-    assert consolidation_loss(right, labels) < 1e-3
-    torch.testing.assert_close(consolidation_loss(anywhere, labels), consolidation_loss(right, labels))
+    truth = [(labels > 0).float()[:, None], (labels == 2).float()[:, None]]
+    anywhere = torch.where(truth[0] > 0, right, torch.randn(2, 1, 64, 64) * 50)
+    assert consolidation_loss(right, *truth) < 1e-3
+    torch.testing.assert_close(consolidation_loss(anywhere, *truth), consolidation_loss(right, *truth))
     # Undecided: BCE ln 2; IoU of 16 of 400 pixels at 1/2 and of 384 of 400; half of it each, and half the images.
     iou = (1 - (8 + 1) / (200 + 8 + 1) + 1 - (192 + 1) / (200 + 192 + 1)) / 2
-    undecided = consolidation_loss(torch.zeros(2, 1, 64, 64), labels)
+    undecided = consolidation_loss(torch.zeros(2, 1, 64, 64), *truth)
     assert undecided.item() == pytest.approx((math.log(2) + iou) / 2, rel=1e-5)
+
+
+def test_consolidation_loss_of_soft_truths_is_least_at_their_own_share():
+    mask, share = torch.rand(3, 1, 16, 16), torch.rand(3, 1, 16, 16)
+    least = consolidation_loss(torch.logit(share), mask, share * mask)
+    for change in (-0.5, 0.5):
+        assert consolidation_loss(torch.logit(share) + change, mask, share * mask) > least + 0.01
 
 
 def test_edges_are_where_the_gradient_is_not_zero():

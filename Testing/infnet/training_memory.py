@@ -37,7 +37,7 @@ def bytes_kept(encoder, batch_size, size, dtype=torch.float32):
         image = torch.rand(batch_size, 1, size, size)
         truth = torch.zeros(batch_size, 1, size, size, dtype=torch.float32)
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            module.loss(Sample(image, truth[:, 0].long(), truth, truth))
+            module.loss(Sample(image, truth[:, 0].long(), truth, truth, truth))
         weights = sum(p.numel() for p in module.parameters())
         return weights * (16 if dtype == torch.float32 else 18), sum(storage.nbytes() for storage in kept.values())
 

@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="gets infection/STEM.png (probability as 0..255) and labels/STEM.png (1 GGO, 2 consolidation)",
+        help="gets infection/STEM.png and consolidation/STEM.png (probability of infection, and of consolidation "
+        "where there is infection, as 0..255) and labels/STEM.png (1 GGO, 2 consolidation)",
     )
     add_model_arguments(parser)
     add_precision_argument(parser, "32")
@@ -48,12 +49,13 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         options.output.mkdir(parents=True, exist_ok=True)
         # Written aside and moved at the end, so that a run that fails leaves earlier results as they were.
         with tempfile.TemporaryDirectory(dir=options.output, prefix=".incomplete-") as aside:
-            for name in ("infection", "labels"):
+            for name in ("infection", "consolidation", "labels"):
                 (Path(aside) / name).mkdir()
             slices = (unit_range(read_grey(path)) for path in paths)
             for done, (path, prediction) in enumerate(zip(paths, predictor(slices), strict=True), start=1):
                 pictures = {
                     "infection": eight_bit(prediction.infection),
+                    "consolidation": eight_bit(prediction.consolidation),
                     "labels": prediction.labels(predictor.threshold),
                 }
                 for name, picture in pictures.items():

@@ -1,7 +1,8 @@
 """Labelled 2-D slices in the layout of COVID-SemiSeg: ``Imgs/STEM.jpg`` beside ``GT/STEM.png``.
 
 Pseudo-labels are infection probabilities, 0..255, and lie in ``Soft/STEM.png`` instead: a folder's truth is soft if it
-has ``Soft``, whatever its values are.
+has ``Soft``, whatever its values are. Beside it, ``Consolidation/STEM.png`` may tell the findings apart: the probability
+of consolidation where there is infection.
 """
 
 import hashlib
@@ -37,14 +38,16 @@ class LabelledSlice(Slice):
 
     ``labels``: 0 background, 1 infection (or ground-glass opacity), 2 consolidation; all 0 is a healthy slice.
     ``prior``: infection probability as 0..255, or None where none was given. ``soft``: the truth as infection
-    probability, 0..255 (then ``labels`` is 1 from 128 on), or None where the labels are a reader's. ``volume``: the CT
-    or patient that it is of, or None where that is not known.
+    probability, 0..255 (then ``labels`` is what it says from 128 on), or None where the labels are a reader's.
+    ``volume``: the CT or patient that it is of, or None where that is not known. ``soft_consolidation``: of a soft
+    truth that tells the findings apart, the probability of consolidation where there is infection, 0..255.
     """
 
     labels: NDArray[np.uint8]
     prior: NDArray[np.uint8] | None = None
     soft: NDArray[np.uint8] | None = None
     volume: str | None = None
+    soft_consolidation: NDArray[np.uint8] | None = None
 
     @property
     def is_healthy(self) -> bool:
@@ -52,9 +55,14 @@ class LabelledSlice(Slice):
         return self.soft is None and not self.labels.any()
 
 
-def with_soft_truth(slice_: Slice, soft: NDArray[np.uint8]) -> LabelledSlice:
-    """A slice whose truth is an infection probability, 0..255."""
-    return LabelledSlice(slice_.stem, slice_.image, (soft >= 128).astype(np.uint8), soft=soft)
+def with_soft_truth(
+    slice_: Slice, soft: NDArray[np.uint8], consolidation: NDArray[np.uint8] | None = None
+) -> LabelledSlice:
+    """A slice whose truth is an infection probability and, within it, perhaps one of ``consolidation``; both 0..255."""
+    labels = (soft >= 128).astype(np.uint8)
+    if consolidation is not None:
+        labels += labels * (consolidation >= 128)
+    return LabelledSlice(slice_.stem, slice_.image, labels, soft=soft, soft_consolidation=consolidation)
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -131,18 +139,31 @@ def read_labelled_slices(folder: Path, priors: Path | None = None) -> Sequence[L
     if (folder / "Soft").is_dir():
         if (folder / "GT").is_dir():
             raise InputError(f"{folder}: holds both GT and Soft; move one of them away.")
-        return _with_volumes(read_soft_truths(read_slices(folder), folder / "Soft"), folder)
-    slices = []
+        findings = folder / "Consolidation"
+        slices = read_soft_truths(read_slices(folder), folder / "Soft", findings if findings.is_dir() else None)
+        return _with_volumes(slices, folder)
+    labelled = []
     for s in read_slices(folder):
         labels = read_fitting(s, folder / "GT" / f"{s.stem}.png", read_labels)
         prior = read_fitting(s, priors / f"{s.stem}.png", read_grey) if priors else None
-        slices.append(LabelledSlice(s.stem, s.image, labels, prior))
-    return _with_volumes(slices, folder)
+        labelled.append(LabelledSlice(s.stem, s.image, labels, prior))
+    return _with_volumes(labelled, folder)
 
 
-def read_soft_truths(slices: Iterable[Slice], folder: Path) -> Sequence[LabelledSlice]:
-    """``slices`` with ``folder/STEM.png``, infection probability as 0..255, as truth. Raises InputError."""
-    return [with_soft_truth(s, read_fitting(s, folder / f"{s.stem}.png", read_grey)) for s in slices]
+def read_soft_truths(
+    slices: Iterable[Slice], folder: Path, consolidation: Path | None = None
+) -> Sequence[LabelledSlice]:
+    """``slices`` with ``folder/STEM.png``, infection probability as 0..255, as truth.
+
+    ``consolidation``: the folder of the same for consolidation where there is infection. Raises InputError.
+    """
+    truths = []
+    for s in slices:
+        infection, *findings = (
+            read_fitting(s, maps / f"{s.stem}.png", read_grey) for maps in (folder, consolidation) if maps
+        )
+        truths.append(with_soft_truth(s, infection, *findings))
+    return truths
 
 
 def read_fitting(slice_: Slice, path: Path, read: Callable[[Path], NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -160,7 +181,10 @@ def digest(slices: Iterable[Slice]) -> str:
     sha256 = hashlib.sha256()
     for s in slices:
         sha256.update(repr((s.stem, s.image.shape)).encode())
-        for array in (getattr(s, field.name) for field in fields(s) if field.name not in ("stem", "volume")):
+        given = {field.name: getattr(s, field.name) for field in fields(s) if field.name not in ("stem", "volume")}
+        if given.get("soft_consolidation") is None:  # as before there was such a thing
+            given.pop("soft_consolidation", None)
+        for array in given.values():
             sha256.update(b"none" if array is None else array.tobytes())
     return sha256.hexdigest()
 

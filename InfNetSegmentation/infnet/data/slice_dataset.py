@@ -10,24 +10,27 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from infnet.data import augmentation
+from infnet.data.findings import CONSOLIDATION
 from infnet.data.labelled_slices import LabelledSlice, unit_range
 from infnet.data.synthetic_lesions import add_lesions
 
 
 class Sample(NamedTuple):
-    """A slice ready for training: image, prior and mask (1, S, S) float32 in [0, 1], labels (S, S) int64.
+    """A slice ready for training: labels (S, S) int64, the others (1, S, S) float32 in [0, 1].
 
-    ``mask`` is the truth of the infection: 0 or 1 where it comes from labels, a probability where it is soft.
+    ``mask`` and ``consolidation`` are the truth of the infection and of that part of it: 0 or 1 where they come from
+    labels, probabilities where they are soft.
     """
 
     image: torch.Tensor
     labels: torch.Tensor
     prior: torch.Tensor
     mask: torch.Tensor
+    consolidation: torch.Tensor
 
 
 class SliceDataset(Dataset[Sample]):
-    """Slices resized to ``size``² pixels and, if ``augment``, augmented.
+    """Slices resized to ``size``² pixels and, if ``augment``, augmented, on ``device``.
 
     Indexed by (index, seed): the augmentation is a function of the seed alone, so a resumed training sees what
     an undisturbed one would have seen. The prior is the given infection map or, three times in ten and where none
@@ -36,9 +39,15 @@ class SliceDataset(Dataset[Sample]):
     """
 
     def __init__(
-        self, slices: Sequence[LabelledSlice], size: int, augment: bool = True, synthetic_lesions: float = 0.0
+        self,
+        slices: Sequence[LabelledSlice],
+        size: int,
+        augment: bool = True,
+        synthetic_lesions: float = 0.0,
+        device: torch.device | str = "cpu",
     ) -> None:
         self._slices = slices
+        self._device = torch.device(device)
         self._synthetic_lesions = synthetic_lesions
         self._resize = v2.Resize((size, size), antialias=True)
         self._geometry = augmentation.geometry() if augment else v2.Identity()
@@ -50,7 +59,7 @@ class SliceDataset(Dataset[Sample]):
     def __getitem__(self, draw: tuple[int, int]) -> Sample:
         index, seed = draw
         labelled = self._slices[index]
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(seed)
             if torch.rand(()) < 0.3 or labelled.prior is None:
                 map_ = (labelled.labels > 0).astype(np.float32)
@@ -58,17 +67,23 @@ class SliceDataset(Dataset[Sample]):
                 map_ = unit_range(labelled.prior)
             given = [unit_range(labelled.image), map_]
             if labelled.soft is not None:
-                given.append(unit_range(labelled.soft))
-            maps = tv_tensors.Image(torch.from_numpy(np.stack(given)))  # as one: each warp is paid for once
-            labels = tv_tensors.Mask(torch.from_numpy(labelled.labels.astype(np.int64))[None])
+                infected = unit_range(labelled.soft)
+                given.append(infected)
+                if labelled.soft_consolidation is None:
+                    given.append(np.zeros_like(infected))
+                else:
+                    given.append(infected * unit_range(labelled.soft_consolidation))
+            # As one: each warp is paid for once.
+            maps = tv_tensors.Image(torch.from_numpy(np.stack(given)).to(self._device))
+            labels = tv_tensors.Mask(torch.from_numpy(labelled.labels[None]).to(self._device, torch.int64))
             maps, labels = self._geometry(*self._resize(maps, labels))
             image, prior, *soft = maps.as_subclass(torch.Tensor).split(1)
             if labelled.is_healthy and torch.rand(()) < self._synthetic_lesions:
                 image, painted = add_lesions(image)
                 labels, prior = painted[None], (painted[None] > 0).float()
             image = self._intensity(tv_tensors.Image(image)).clamp(0, 1)
-        mask = soft[0] if soft else (labels > 0).float()
-        return Sample(*(t.as_subclass(torch.Tensor) for t in (image, labels[0], prior, mask)))
+        truth = soft or [(labels > 0).float(), (labels == CONSOLIDATION.label).float()]
+        return Sample(*(t.as_subclass(torch.Tensor) for t in (image, labels[0], prior, *truth)))
 
 
 class SeededSampler(Sampler[tuple[int, int]]):

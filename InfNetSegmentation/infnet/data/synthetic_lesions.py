@@ -16,18 +16,15 @@ def add_lesions(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     ``image`` (1, S, S) in [0, 1]. Returns the painted image and its labels (S, S) int64: 0 background, 1 ground-glass
     opacity (the lung shows through), 2 consolidation (it hardly does). Nothing is painted where no lung is hit.
     """
-    region = _smooth_blobs(image.shape[-1]) & _lung(image[0])
-    labels = torch.zeros(region.shape, dtype=torch.int64)
-    if not region.any():
-        return image, labels
+    region = _smooth_blobs(image.shape[-1]).to(image.device) & _lung(image[0])
     is_consolidation = bool(torch.rand(()) < 0.5)
     opacity = _uniform(0.85, 1.0) if is_consolidation else _uniform(0.2, 0.65)
     shape = region.float()[None]
     if torch.rand(()) < 0.7:
         shape = functional.avg_pool2d(shape, 7, stride=1, padding=3)
-    texture = functional.avg_pool2d(torch.randn(image.shape), 3, stride=1, padding=1) * _uniform(0.02, 0.12)
+    texture = functional.avg_pool2d(torch.randn_like(image), 3, stride=1, padding=1) * _uniform(0.02, 0.12)
     tissue = _uniform(0.68, 0.88) + texture
-    labels[region] = 2 if is_consolidation else 1
+    labels = region.to(torch.int64) * (2 if is_consolidation else 1)
     return torch.lerp(image, tissue, opacity * shape).clamp(0, 1), labels
 
 

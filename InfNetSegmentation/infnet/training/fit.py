@@ -155,9 +155,11 @@ def _fit(
                 return module.eval()
             del found, state  # several times the network's memory
         module.to(memory_format=torch.channels_last)
-        dataset = SliceDataset(slices, max(recipe.sizes()), recipe.augmentation, recipe.synthetic_lesions)
-        workers = _workers(chosen, trainer.world_size)
-        loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=chosen.type == "cuda")
+        # Made on the device that trains: there it takes little of the time, and needs no processes beside this one.
+        dataset = SliceDataset(
+            slices, max(recipe.sizes()), recipe.augmentation, recipe.synthetic_lesions, trainer.strategy.root_device
+        )
+        loader = DataLoader(dataset, batch_sampler=batches)
         with alone_in(run_folder) if trainer.is_global_zero else nullcontext():
             trainer.fit(module, loader, ckpt_path=resume_from, weights_only=True)
     return module.cpu().eval()
@@ -199,12 +201,6 @@ def _trainer(
     )
 
 
-def _workers(device: torch.device, processes: int) -> int:
-    """How many processes prepare the batches of one: none where the CPU trains, else its cores' share, up to eight."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if device.type == "cpu" else max(0, min(8, cores // processes - 1))
-
-
 def _moving_average(decay: float) -> Callable[..., torch.Tensor]:
     """Exponential, with less memory at the beginning, when the weights still change fast."""
 
@@ -221,8 +217,11 @@ def _check_truth(slices: Sequence[LabelledSlice], recipe: Recipe) -> None:
         if not any((s.labels == 2).any() for s in slices):
             raise InputError("No slice has label 2, consolidation: its truth must tell the findings apart.")
         for s in slices:
-            if s.soft is not None:
-                raise InputError(f"{s.stem}: a soft truth, which does not tell the findings apart; leave it out.")
+            if s.soft is not None and s.soft_consolidation is None:
+                raise InputError(
+                    f"{s.stem}: a soft truth that does not tell the findings apart; leave it out, or put the "
+                    "probability of consolidation beside Soft, in Consolidation."
+                )
     if recipe.network_options.get("gate_head"):
         if len({bool(s.labels.any()) for s in slices}) < 2:
             raise InputError("The gate needs slices with infection and slices without; add those that lack (--extra).")

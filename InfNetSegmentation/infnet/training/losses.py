@@ -51,11 +51,14 @@ def plain_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     0 and 1 that is the same as products, and for a soft G, alone of the two, it is least at P = G (Wang et al.,
     "Jaccard Metric Losses", NeurIPS 2023).
     """
-    probability = torch.sigmoid(logits)
+    return _soft_iou(torch.sigmoid(logits), mask).mean() + functional.binary_cross_entropy_with_logits(logits, mask)
+
+
+def _soft_iou(probability: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(N, C): of each image the loss of the IoU for soft truths, 0 where the mask is empty."""
     intersection = torch.minimum(probability, mask).sum((-2, -1))
     union = torch.maximum(probability, mask).sum((-2, -1))
-    iou = (1 - (intersection + 1) / (union + 1)) * _has_any(mask)
-    return iou.mean() + functional.binary_cross_entropy_with_logits(logits, mask)
+    return (1 - (intersection + 1) / (union + 1)) * _has_any(mask)
 
 
 def _has_any(mask: torch.Tensor) -> torch.Tensor:
@@ -91,23 +94,19 @@ def gate_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return functional.binary_cross_entropy_with_logits(logits, (mask.amax((1, 2, 3)) >= 0.5).to(logits.dtype))
 
 
-def consolidation_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """BCE and the soft IoU of either finding, within the true infection; logits (N, 1, H, W), labels (N, H, W).
+def consolidation_loss(logits: torch.Tensor, mask: torch.Tensor, consolidation: torch.Tensor) -> torch.Tensor:
+    """BCE and the soft IoU of either finding, within the true infection; all (N, 1, H, W).
 
-    The IoU counts both findings alike, however much smaller one is. An image without infection adds nothing; of an
-    image with one finding, the IoU of the other is left to the BCE.
+    ``logits`` are those of consolidation where there is infection; ``mask`` and ``consolidation``, in [0, 1], the truth
+    of the infection and of that part of it. The IoU counts both findings alike, however much smaller one is. An image
+    without infection adds nothing; of an image with one finding, the IoU of the other is left to the BCE.
     """
-    labels = labels[:, None]
-    infected = (labels > 0).to(logits.dtype)
-    truth = (labels == 2).to(logits.dtype)
-    bce = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    mean_bce = (bce * infected).sum((-2, -1)) / infected.sum((-2, -1)).clamp(min=1)
+    ground_glass = mask - consolidation
+    entropy = -(consolidation * functional.logsigmoid(logits) + ground_glass * functional.logsigmoid(-logits))
+    mean_entropy = entropy.sum((-2, -1)) / mask.sum((-2, -1)).clamp(min=1)
     probability = torch.sigmoid(logits)
-    loss = mean_bce
-    for p, g in ((probability, truth), (1 - probability, infected - truth)):
-        has_any = g.amax((-2, -1)).to(logits.dtype)
-        loss = loss + has_any * weighted_iou(p * infected, g, infected) / 2
-    return loss.mean()
+    iou = _soft_iou(probability * mask, consolidation) + _soft_iou((1 - probability) * mask, ground_glass)
+    return (mean_entropy + iou / 2).mean()
 
 
 def multi_class_loss(logits: torch.Tensor, labels: torch.Tensor, loss: str = "modern") -> torch.Tensor:

@@ -52,7 +52,7 @@ class SliceModule(lightning.LightningModule):
         self.initial_weights, self.seconds = checkpoint["initial_weights"], checkpoint["seconds"]
 
     def loss(self, batch: Sample) -> torch.Tensor:
-        """The mean over the images of a batch: image, prior, mask (N, 1, S, S) in [0, 1], labels (N, S, S)."""
+        """The mean over the images of a batch: see `Sample`, each with N in front."""
         raise NotImplementedError
 
     def on_train_batch_start(self, batch: Sample, batch_index: int) -> None:
@@ -118,7 +118,7 @@ class InfectionModule(SliceModule):
         if maps.gate is not None:
             loss = loss + gate_loss(maps.gate, batch.mask)
         if maps.consolidation is not None:
-            loss = loss + consolidation_loss(maps.consolidation, batch.labels)
+            loss = loss + consolidation_loss(maps.consolidation, batch.mask, batch.consolidation)
         return loss
 
 
@@ -138,7 +138,9 @@ def _resized(batch: Sample, size: int) -> Sample:
         return functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
 
     labels = functional.interpolate(batch.labels[:, None].float(), (size, size), mode="nearest-exact")[:, 0].long()
-    return Sample(smoothly(batch.image), labels, smoothly(batch.prior), smoothly(batch.mask).clamp(0, 1))
+    mask = smoothly(batch.mask).clamp(0, 1)
+    consolidation = smoothly(batch.consolidation).clamp(0, 1).minimum(mask)  # but for rounding it is at most that
+    return Sample(smoothly(batch.image), labels, smoothly(batch.prior), mask, consolidation)
 
 
 def _channels_last(x: torch.Tensor) -> torch.Tensor:
