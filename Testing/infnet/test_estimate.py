@@ -46,18 +46,18 @@ def recipe(**changes):
 def clock(monkeypatch):
     """Time that passes in training steps alone, by their pixels, and half a second in each prediction."""
     now = SimpleNamespace(seconds=0.0)
-    step, predict = SliceModule.training_step, estimates.infection_probability
+    step, said = SliceModule.training_step, estimates.predict
 
     def training_step(module, batch, index):
         now.seconds += SECONDS_A_PIXEL * len(batch.image) * module.recipe.size_at(module.global_step) ** 2
         return step(module, batch, index)
 
-    def infection_probability(model, image):
+    def predict(model, slice_, device):
         now.seconds += 0.5
-        return predict(model, image)
+        return said(model, slice_, device)
 
     monkeypatch.setattr(SliceModule, "training_step", training_step)
-    monkeypatch.setattr(estimates, "infection_probability", infection_probability)
+    monkeypatch.setattr(estimates, "predict", predict)
     monkeypatch.setattr(estimates, "time", SimpleNamespace(monotonic=lambda: now.seconds))
     return now
 

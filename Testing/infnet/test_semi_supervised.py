@@ -62,9 +62,11 @@ def trainings(monkeypatch):
     """
     asked = []
 
-    def probability(run, model, slice_):
+    def maps(run, model, slice_):
         origin = hashlib.sha256((model.card.sha256 + slice_.stem).encode()).digest()
-        return np.random.default_rng(list(origin)).random(slice_.image.shape, np.float32)
+        return {
+            "predictions": np.random.default_rng(list(origin)).integers(256, size=slice_.image.shape, dtype=np.uint8)
+        }
 
     def fit(slices, recipe, run_folder, device, progress, stage, initial, precision, held_out):
         (run_folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -86,7 +88,7 @@ def trainings(monkeypatch):
         return module.eval()
 
     monkeypatch.setattr(semi_supervised, "fit", fit)
-    monkeypatch.setattr(SemiSupervision, "_probability", probability)
+    monkeypatch.setattr(SemiSupervision, "_maps", maps)
     return asked
 
 
@@ -135,17 +137,17 @@ def test_the_slices_are_chosen_at_random_from_the_seed(data, trainings):
 def test_refreshed_labels_are_those_of_the_newest_network(data, trainings, monkeypatch):
     said = []
 
-    def probability(run, model, slice_):
+    def maps(run, model, slice_):
         said.append((model.card.name, slice_.stem))
-        return np.full(slice_.image.shape, len(said) / 100, np.float32)
+        return {"predictions": np.full(slice_.image.shape, len(said), np.uint8)}
 
-    monkeypatch.setattr(SemiSupervision, "_probability", probability)
+    monkeypatch.setattr(SemiSupervision, "_maps", maps)
     final = run_of(data, replace(SEMI, refresh=True)).propagate()
     by_model = {name: [stem for m, stem in said if m == name] for name, _ in said}
     assert list(by_model) == ["supervised", "round-001", "round-002", "round-003"]
     assert [len(stems) for stems in by_model.values()] == [2, 4, 6, 6]
     assert by_model["round-001"][:2] == by_model["supervised"]
-    assert [s.soft[0, 0] for s in final] == [round(255 * i / 100) for i in range(13, 19)]
+    assert [s.soft[0, 0] for s in final] == list(range(13, 19))
     assert [len(t["stems"]) for t in trainings] == [4, 6, 8, 10]
 
 
@@ -253,26 +255,41 @@ def test_a_training_begins_again_when_its_slices_change_while_it_is_interrupted(
 
 def test_pseudo_labels_are_slices_to_train_on(tmp_path):
     slice_ = Slice("a", np.full((40, 50), 90, np.uint8))
-    probability = np.linspace(0, 1, 2000, dtype=np.float32).reshape(40, 50)
-    write_pseudo_label(tmp_path, slice_, probability)
+    soft = np.linspace(0, 255, 2000).round().astype(np.uint8).reshape(40, 50)
+    write_pseudo_label(tmp_path, slice_, {"predictions": soft})
     (read,) = read_labelled_slices(tmp_path)
     assert np.array_equal(read.image, slice_.image)
-    assert np.array_equal(read.soft, (probability * 255).round().astype(np.uint8))
-    assert np.array_equal(read.labels, probability >= 127.5 / 255)
+    assert np.array_equal(read.soft, soft) and read.soft_consolidation is None
+    assert np.array_equal(read.labels, soft >= 128)
     edge = np.asarray(Image.open(tmp_path / "Edge" / "a.png"))
     assert set(np.unique(edge[[19, 20]])) == {255} and not edge[:19].any() and not edge[21:].any()
     (hard,) = Review(tmp_path, hard=True).read(tmp_path / "Soft", [slice_], tmp_path / "slices.csv")
     assert np.array_equal(hard.labels, read.labels) and np.array_equal(hard.soft, 255 * read.labels)
-    write_pseudo_label(tmp_path, slice_, np.zeros_like(probability))
+    write_pseudo_label(tmp_path, slice_, {"predictions": np.zeros_like(soft)})
     (empty,) = Review(tmp_path, hard=True).read(tmp_path / "Soft", [slice_], tmp_path / "slices.csv")
     assert not empty.is_healthy, "a network that found nothing is no reader"
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_pseudo_labels_of_a_network_that_tells_the_findings_apart_do_so_too(hard, tmp_path):
+    slice_ = Slice("a", np.full((40, 50), 90, np.uint8))
+    soft, consolidation = np.random.default_rng(0).integers(256, size=(2, 40, 50), dtype=np.uint8)
+    write_pseudo_label(tmp_path, slice_, {"consolidation": consolidation, "predictions": soft})
+    (read,) = Review(tmp_path, hard).read(
+        tmp_path / "Soft", [slice_], tmp_path / "slices.csv", tmp_path / "Consolidation"
+    )
+    given = [np.where(map_ >= 128, 255, 0) if hard else map_ for map_ in (soft, consolidation)]
+    assert np.array_equal(read.soft, given[0]) and np.array_equal(read.soft_consolidation, given[1])
+    assert np.array_equal(read.labels, np.where(soft < 128, 0, np.where(consolidation < 128, 1, 2)))
+    if not hard:  # as a folder of slices it says the same
+        assert digest(read_labelled_slices(tmp_path)) == digest([read])
 
 
 def test_unstable_pseudo_labels_are_left_out_if_asked(tmp_path):
     maps = {"sure": 255, "empty": 0, "doubtful": 150}
     slices = [Slice(stem, np.zeros((8, 8), np.uint8)) for stem in maps]
     for s in slices:
-        write_pseudo_label(tmp_path, s, np.full((8, 8), maps[s.stem] / 255, np.float32))
+        write_pseudo_label(tmp_path, s, {"predictions": np.full((8, 8), maps[s.stem], np.uint8)})
     everything = Review(tmp_path).read(tmp_path / "Soft", slices, tmp_path / "slices.csv")
     stable = Review(tmp_path, smallest_stability=0.5).read(tmp_path / "Soft", slices, tmp_path / "slices.csv")
     assert [s.stem for s in everything] == list(maps) and [s.stem for s in stable] == ["sure", "empty"]
@@ -328,6 +345,25 @@ def test_a_held_out_fold_is_in_no_training_and_predicted_by_both_models(data, tr
     assert "holds another training" in capsys.readouterr().err
 
 
+def test_a_network_that_tells_the_findings_apart_teaches_and_learns_them(data, capsys):
+    options = [*OPTIONS, "--network-option", "consolidation_head=true", "--rounds", "1", "--round-epochs", "1"]
+    schedule = ["--pre-training-epochs", "1", "--epochs", "1", "--hold-out-fold", "0", "--folds", "2"]
+    assert main(command(data, *options, *schedule)) == 0
+    assert len(list((data / "run" / "round-001" / "Consolidation").iterdir())) == 4
+    metrics = json.loads((data / "run" / "metrics.json").read_text())
+    held_out = [s for s in read_labelled_slices(data / "labelled") if s.stem in metrics["images"]]
+    for name, images in (("semi-supervised", metrics["images"]), ("supervised", metrics["before"]["images"])):
+        for s in held_out:
+            infected, consolidation = (
+                np.asarray(Image.open(data / "run" / kind / name / f"{s.stem}.png")) >= 128
+                for kind in ("predictions", "consolidation")
+            )
+            assert images[s.stem]["ggo_dice"] == pytest.approx(dice(infected & ~consolidation, s.labels == 1))
+            assert images[s.stem]["consolidation_dice"] == pytest.approx(dice(infected & consolidation, s.labels == 2))
+    assert main(command(data, *options, "--pseudo-labels", str(data))) == 3
+    assert "do not tell the findings apart" in capsys.readouterr().err
+
+
 def test_pseudo_labels_that_are_there_already_take_the_place_of_algorithm_1(data, trainings):
     (data / "maps").mkdir()
     for path in (data / "unlabelled" / "Imgs").iterdir():
@@ -356,8 +392,8 @@ def test_slices_of_excluded_volumes_are_not_used(data, trainings, capsys):
         (["--smallest-stability", "2"], "stability 2"),
         (["--hold-out-fold", "3", "--folds", "3"], "Fold 3 of 3: they are called 0 to 2"),
         (["--hold-out-fold", "0", "--folds", "9"], "9 folds of 4 slices"),
-        (["--network", "infection-guided-unet"], "infection alone"),
-        (["--network-option", "consolidation_head=True"], "infection alone"),
+        (["--network", "infection-guided-unet"], "it finds findings"),
+        (["--network-option", "consolidation_head=True", "--pseudo-labels", "."], "do not tell the findings apart"),
         (["--pseudo-labels", "nowhere"], "u0.png"),
         (["--exclude-volumes", "a"], "slices.csv"),
     ],

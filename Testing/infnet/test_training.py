@@ -25,6 +25,7 @@ from infnet.inference.predictor import infection_probability
 from infnet.networks import NETWORKS
 from infnet.networks.normalisation import normalise
 from infnet.reporting import silent
+from infnet.training import fit as fit_module
 from infnet.training import modules
 from infnet.training.batches import DealtBatches
 from infnet.training.checkpoints import Checkpoints
@@ -317,6 +318,20 @@ def test_a_killed_training_goes_on_to_the_bits_of_an_undisturbed_one(toy_slices,
     )
     for key in ("state_dict", "current_model_state"):
         assert all(torch.equal(undisturbed[key][k], v) for k, v in resumed[key].items())
+
+
+def test_processes_that_make_slices_change_none(toy_slices, tmp_path, monkeypatch):
+    """As where CUDA trains; here they feed the CPU."""
+    slices, recipe = read_labelled_slices(toy_slices), tiny(epochs=2, seed=3)
+    alone = fit(slices, recipe, tmp_path / "alone", "cpu")
+    for cores, processes, workers in ((16, 1, 8), (6, 1, 5), (16, 2, 7), (4, 1, 0), (16, 8, 0), (1, 1, 0)):
+        with monkeypatch.context() as machine:
+            machine.setattr(os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)), raising=False)
+            assert fit_module._workers(torch.device("cuda"), processes) == workers
+            assert fit_module._workers(torch.device("cpu"), processes) == 0
+    monkeypatch.setattr(fit_module, "_workers", lambda device, processes: 2)
+    fed = fit(slices, recipe, tmp_path / "fed", "cpu")
+    assert losses(tmp_path / "alone") == losses(tmp_path / "fed") and same_weights(alone, fed)
 
 
 def test_short_memory_makes_smaller_steps_of_the_same_batch(toy_slices, tmp_path, monkeypatch, caplog):

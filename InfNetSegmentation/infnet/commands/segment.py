@@ -92,7 +92,7 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
     from infnet.data.files import check_folder, check_output
     from infnet.data.segmentations import SEGMENTATION_ENDING, write_segmentation
     from infnet.data.volumes import IMAGE_ENDINGS, check_geometry, read_ct, write_image
-    from infnet.inference.case import Case, load_predictor, segment_case, weights
+    from infnet.inference.case import Case, begin_imports, load_predictor, segment_case, weights
     from infnet.inference.stages import timed
     from infnet.quantification.measurements import write_table
 
@@ -109,6 +109,7 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
     if len(set(map(os.path.realpath, read + written))) < len(read + written):
         raise OutputError(f"{(written or read)[0]}: the CT and every output need names of their own.")
 
+    begin_imports()
     seconds: dict[str, float] = {}
     with timed(seconds, "read"):
         reporter.progress("read", 0, 1)

@@ -106,8 +106,10 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
     started = time.monotonic()
     recipe = recipe_from(options)
-    if recipe.task != "infection" or recipe.network_options.get("consolidation_head"):
-        raise InputError("Pseudo-labels do not tell the findings apart: choose a network for infection alone.")
+    if recipe.task != "infection":
+        raise InputError(f"network {recipe.network}: it finds {recipe.task}; choose one that finds infection.")
+    if recipe.network_options.get("consolidation_head") and options.pseudo_labels:
+        raise InputError("--pseudo-labels do not tell the findings apart: leave them or consolidation_head out.")
     training_slices, held_out = [*slices, *extra], list[LabelledSlice]()
     if options.hold_out_fold is not None:
         training_slices, held_out = hold_out(slices, options.folds, options.hold_out_fold, recipe.seed, extra)
@@ -137,9 +139,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     model = training.two_steps(pseudo_labelled)
     metrics: dict[str, Any] = {}
     if supervised is not None:
-        before, after = (
-            measure(held_out, options.output, recipe.task, training.predict(m, held_out)) for m in (supervised, model)
-        )
+        for m in (supervised, model):
+            training.predict(m)
+        before, after = (measure(held_out, options.output, recipe.task, m.card.name) for m in (supervised, model))
         split = {"folds": options.folds, "only_fold": options.hold_out_fold, "seed": recipe.seed}
         metrics = {"command": options.command_line, **split, "metrics": averaged(after, [list(after)])}
         compared = {"images": after, "before": against(before, after, supervised.card.name)}

@@ -1,8 +1,8 @@
 """Labelled 2-D slices in the layout of COVID-SemiSeg: ``Imgs/STEM.jpg`` beside ``GT/STEM.png``.
 
 Pseudo-labels are infection probabilities, 0..255, and lie in ``Soft/STEM.png`` instead: a folder's truth is soft if it
-has ``Soft``, whatever its values are. Beside it, ``Consolidation/STEM.png`` may tell the findings apart: the probability
-of consolidation where there is infection.
+has ``Soft``, whatever its values are. Beside it, ``Consolidation/STEM.png``, the probability of consolidation where
+there is infection, may tell the findings apart.
 """
 
 import hashlib

@@ -38,8 +38,13 @@ def _smooth_blobs(size: int) -> torch.Tensor:
 def _lung(grey: torch.Tensor) -> torch.Tensor:
     """(S, S) bool: what is dark, vessels in it included (a morphological closing)."""
     dark = (grey < _DARKER_THAN_TISSUE).float()[None]
-    grown = functional.max_pool2d(dark, 15, stride=1, padding=7)
-    return -functional.max_pool2d(-grown, 15, stride=1, padding=7)[0] > 0
+    return -_dilated(-_dilated(dark))[0] > 0
+
+
+def _dilated(x: torch.Tensor) -> torch.Tensor:
+    """The largest value in a square of 15 pixels around each; one direction after the other is seven times as fast."""
+    x = functional.max_pool2d(x, (15, 1), stride=1, padding=(7, 0))
+    return functional.max_pool2d(x, (1, 15), stride=1, padding=(0, 7))
 
 
 def _uniform(low: float, high: float) -> float:

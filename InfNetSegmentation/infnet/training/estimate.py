@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from infnet.data.labelled_slices import LabelledSlice, Slice, unit_range
+from infnet.data.labelled_slices import LabelledSlice, Slice
 from infnet.data.slice_dataset import SeededSampler
 from infnet.devices import choose_device
 from infnet.errors import CancelledError
-from infnet.inference.predictor import infection_probability, resize, stack
 from infnet.reporting import Progress, silent
 from infnet.training.batches import DealtBatches
 from infnet.training.fit import fit
+from infnet.training.held_out import predict
 from infnet.training.model import make_model
 from infnet.training.modules import MODULES
 from infnet.training.pseudo_labels import write_pseudo_label
@@ -196,14 +196,12 @@ def _label(model: Model, slices: Sequence[Slice], folder: Path, device: torch.de
     model.network.to(device)
     began = time.monotonic()
     for s in slices:
-        image = stack([unit_range(s.image)], model.card.input_size).to(device)
-        probability = resize(infection_probability(model, image)[0].cpu(), s.image.shape)
-        write_pseudo_label(folder, s, probability)
+        write_pseudo_label(folder, s, predict(model, s, device))
     return time.monotonic() - began
 
 
 def _with_some_truth(slices: Sequence[Slice]) -> list[LabelledSlice]:
-    return [LabelledSlice(s.stem, s.image, s.image, soft=s.image) for s in slices]
+    return [LabelledSlice(s.stem, s.image, s.image, soft=s.image, soft_consolidation=s.image) for s in slices]
 
 
 def _bytes_in(folder: Path) -> int:

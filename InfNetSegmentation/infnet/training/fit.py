@@ -155,11 +155,10 @@ def _fit(
                 return module.eval()
             del found, state  # several times the network's memory
         module.to(memory_format=torch.channels_last)
-        # Made on the device that trains: there it takes little of the time, and needs no processes beside this one.
-        dataset = SliceDataset(
-            slices, max(recipe.sizes()), recipe.augmentation, recipe.synthetic_lesions, trainer.strategy.root_device
-        )
-        loader = DataLoader(dataset, batch_sampler=batches)
+        workers = _workers(chosen, trainer.world_size)
+        made_on = torch.device("cpu") if workers else trainer.strategy.root_device
+        dataset = SliceDataset(slices, max(recipe.sizes()), recipe.augmentation, recipe.synthetic_lesions, made_on)
+        loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=workers > 0)
         with alone_in(run_folder) if trainer.is_global_zero else nullcontext():
             trainer.fit(module, loader, ckpt_path=resume_from, weights_only=True)
     return module.cpu().eval()
@@ -199,6 +198,16 @@ def _trainer(
         enable_model_summary=False,
         log_every_n_steps=1,
     )
+
+
+def _workers(device: torch.device, processes: int) -> int:
+    """How many processes make the slices of one: its share of the cores, up to eight.
+
+    None where the CPU trains; nor with fewer than four, since a graphics card then makes them sooner by itself.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(8, cores // processes - 1)
+    return workers if device.type != "cpu" and workers >= 4 else 0
 
 
 def _moving_average(decay: float) -> Callable[..., torch.Tensor]:

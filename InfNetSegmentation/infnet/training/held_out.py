@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infnet.data.files import written_whole
-from infnet.data.labelled_slices import LabelledSlice, eight_bit, read_grey, unit_range
+from infnet.data.labelled_slices import LabelledSlice, Slice, eight_bit, read_grey, unit_range
 from infnet.evaluation.metrics import Metrics, dice, threshold_mean_dice, threshold_metrics
 from infnet.evaluation.statistics import compare, summarise
 from infnet.inference.predictor import consolidation_probability, predict_infection, resize, stack
@@ -23,8 +23,11 @@ infection or, by a model for findings, of consolidation within the slice's own i
 infection model that tells the findings apart."""
 
 
-def predict(model: Model, slice_: LabelledSlice, device: torch.device) -> Maps:
-    """The maps of a model that lies on ``device``, in float32; "predictions" comes last."""
+def predict(model: Model, slice_: Slice, device: torch.device) -> Maps:
+    """The maps of a model that lies on ``device``, in float32; "predictions" comes last.
+
+    Of a model for findings, ``slice_`` is a `LabelledSlice`, whose prior, or else whose truth, says where infection is.
+    """
     size = model.card.input_size
     image = stack([unit_range(slice_.image)], size).to(device)
     if model.card.task == "infection":
@@ -32,6 +35,7 @@ def predict(model: Model, slice_: LabelledSlice, device: torch.device) -> Maps:
         consolidation = {} if answer.consolidation is None else {"consolidation": answer.consolidation}
         maps = {**consolidation, "predictions": answer.infection}
     else:
+        assert isinstance(slice_, LabelledSlice)
         prior = (slice_.labels > 0).astype(np.float32) if slice_.prior is None else unit_range(slice_.prior)
         maps = {"predictions": consolidation_probability(model, image, stack([prior], size).to(device))}
     return {name: eight_bit(resize(map_[0].cpu(), slice_.image.shape)) for name, map_ in maps.items()}
@@ -61,21 +65,21 @@ def dice_of(slice_: LabelledSlice, maps: Maps, task: str) -> Metrics:
     return found
 
 
-def write_maps(model: Model, slices: Sequence[LabelledSlice], device: torch.device, folder: Path) -> None:
+def write_maps(model: Model, slices: Sequence[LabelledSlice], device: torch.device, folder: Path, of: str = "") -> None:
     """Write the maps of each slice as ``folder/predictions/STEM.png`` and, if there is one, the same of consolidation.
 
-    Raises OutputError.
+    ``of`` is a folder more in between, such as the model's name. Raises OutputError.
     """
     model.network.to(device)
     for s in slices:
         for name, map_ in predict(model, s, device).items():
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            with written_whole(folder / name / f"{s.stem}.png") as temporary:
+            (folder / name / of).mkdir(parents=True, exist_ok=True)
+            with written_whole(folder / name / of / f"{s.stem}.png") as temporary:
                 Image.fromarray(map_).save(temporary)
 
 
 def measure(
-    slices: Sequence[LabelledSlice], folder: Path, task: str, predictions: str = "predictions", told: Progress = silent
+    slices: Sequence[LabelledSlice], folder: Path, task: str, of: str = "", told: Progress = silent
 ) -> dict[str, Metrics]:
     """The metrics of each slice's maps in ``folder`` (`write_maps`), by its stem.
 
@@ -83,9 +87,11 @@ def measure(
     """
     images: dict[str, Metrics] = {}
     for done, s in enumerate(slices, start=1):
-        maps = {"predictions": read_grey(folder / predictions / f"{s.stem}.png")}
-        if (folder / "consolidation" / f"{s.stem}.png").is_file():
-            maps["consolidation"] = read_grey(folder / "consolidation" / f"{s.stem}.png")
+        maps = {
+            name: read_grey(folder / name / of / f"{s.stem}.png")
+            for name in ("predictions", "consolidation")
+            if name == "predictions" or (folder / name / of / f"{s.stem}.png").is_file()
+        }
         images[s.stem] = {}
         if task == "infection":
             probability, truth = unit_range(maps["predictions"]), s.labels > 0

@@ -4,6 +4,7 @@ A folder of them is one of labelled slices too (`infnet.data.labelled_slices`)::
 
     Imgs/STEM.png       the slice
     Soft/STEM.png       probability of infection, 0..255
+    Consolidation/STEM.png  by a network that tells the findings apart: that of consolidation where there is infection
     Edge/STEM.png       boundary of the infection at 0.5
     montage.png         up to 100 of them side by side, the boundary in red
     slices.csv          each with its share of infected pixels, its stability, and whether it is trained on
@@ -23,13 +24,13 @@ from infnet.data.files import written_whole
 from infnet.data.labelled_slices import (
     LabelledSlice,
     Slice,
-    eight_bit,
     read_fitting,
     read_grey,
     read_labels,
     with_soft_truth,
 )
 from infnet.errors import InputError, OutputError
+from infnet.training.held_out import Maps
 from infnet.training.losses import edges
 
 _TILE, _MOST_TILES = 160, 100  # of the montage
@@ -40,11 +41,14 @@ def is_written(folder: Path, slice_: Slice) -> bool:
     return (folder / "Soft" / f"{slice_.stem}.png").is_file()
 
 
-def write_pseudo_label(folder: Path, slice_: Slice, probability: NDArray[np.float32]) -> None:
-    """Write a slice, its infection ``probability`` (H, W) in [0, 1] and the boundary. Raises OutputError."""
-    soft = eight_bit(probability)
-    # The label comes last: where it is there, the others are.
-    for name, picture in (("Imgs", slice_.image), ("Edge", _boundary(soft)), ("Soft", soft)):
+def write_pseudo_label(folder: Path, slice_: Slice, maps: Maps) -> None:
+    """Write a slice, what a network for infection said of it, and the boundary. Raises OutputError."""
+    soft = maps["predictions"]
+    pictures = {"Imgs": slice_.image, "Edge": _boundary(soft)}
+    if "consolidation" in maps:
+        pictures["Consolidation"] = maps["consolidation"]
+    pictures["Soft"] = soft  # The label comes last: where it is there, the others are.
+    for name, picture in pictures.items():
         try:
             (folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -58,7 +62,7 @@ class Review:
     """What becomes of pseudo-labels before they are trained on.
 
     folder - where a person's word on them lies: ``rejected.txt``, a stem a line, of slices to leave out, and
-        ``corrections/STEM.png``, masks or label images to use instead of the network's
+        ``corrections/STEM.png``, masks or label images to use instead of the network's; a mask is ground glass
     hard - whether they are taken as masks, at 0.5, rather than as probabilities
     smallest_stability - of the pseudo-labels that are used, 0..1 (`stability`); a correction is always used
     """
@@ -67,9 +71,12 @@ class Review:
     hard: bool = False
     smallest_stability: float = 0.0
 
-    def read(self, maps: Path, slices: Iterable[Slice], listing: Path) -> list[LabelledSlice]:
+    def read(
+        self, maps: Path, slices: Iterable[Slice], listing: Path, consolidation: Path | None = None
+    ) -> list[LabelledSlice]:
         """The slices to train on, with truths from ``maps/STEM.png``; ``listing`` (CSV) says what became of each.
 
+        ``consolidation``: the folder of maps that tell the findings apart, for a network that learns to.
         Raises InputError where a map is missing, damaged or of another size.
         """
         rejected = self._rejected()
@@ -87,9 +94,13 @@ class Review:
                 use = "unstable"
             else:
                 use = "used"
+                truths = [soft]
+                if consolidation is not None:
+                    truths.append(read_fitting(s, consolidation / f"{s.stem}.png", read_grey))
+                if self.hard:
+                    truths = [np.where(map_ >= 128, np.uint8(255), np.uint8(0)) for map_ in truths]
                 # Soft in either case: a network's empty mask makes no healthy slice.
-                truth = np.where(soft >= 128, np.uint8(255), np.uint8(0)) if self.hard else soft
-                accepted.append(with_soft_truth(s, truth))
+                accepted.append(with_soft_truth(s, *truths))
             rows.append((s.stem, f"{(soft >= 128).mean():.4f}", f"{steady:.3f}", use))
         with written_whole(listing) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("file", "infected", "stability", "use"), *rows])

@@ -22,15 +22,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from infnet.data.files import written_whole
-from infnet.data.labelled_slices import LabelledSlice, Slice, digest, eight_bit, unit_range
+from infnet.data.labelled_slices import LabelledSlice, Slice, digest
 from infnet.devices import choose_device
 from infnet.errors import ReviewPause
-from infnet.inference.predictor import FloatSlice, infection_probability, resize, stack
 from infnet.reporting import Progress, silent
 from infnet.training.fit import fit
+from infnet.training.held_out import Maps, predict, write_maps
 from infnet.training.model import make_model
 from infnet.training.pseudo_labels import Review, is_written, write_montage, write_pseudo_label
 from infnet.training.recipe import Recipe
@@ -112,17 +111,9 @@ class SemiSupervision:
         history = {"pre_training": {**pre_trained.card.training, "pseudo_labelled_slices": len(pseudo_labelled)}}
         return Model(replace(model.card, training={**model.card.training, **history}), model.network)
 
-    def predict(self, model: Model, slices: Sequence[Slice]) -> str:
-        """Write ``predictions/NAME/STEM.png``, probability of infection as 0..255; NAME is the model's.
-
-        Returns the folder, relative to the run's.
-        """
-        name = f"predictions/{model.card.name}"
-        (self.run_folder / name).mkdir(parents=True, exist_ok=True)
-        for s in slices:
-            with written_whole(self.run_folder / name / f"{s.stem}.png") as temporary:
-                Image.fromarray(eight_bit(self._probability(model, s))).save(temporary)
-        return name
+    def predict(self, model: Model) -> None:
+        """Write the maps of the slices held out into ``predictions/NAME``; NAME is the model's (`write_maps`)."""
+        write_maps(model, self.held_out, choose_device(self.device), self.run_folder, model.card.name)
 
     def _train(
         self,
@@ -159,7 +150,7 @@ class SemiSupervision:
         folder = self.run_folder / name
         for done, s in enumerate(slices, start=1):
             if not is_written(folder, s):
-                write_pseudo_label(folder, s, self._probability(m, s))
+                write_pseudo_label(folder, s, self._maps(m, s))
             self.progress("pseudo-labels", done, len(slices))
         write_montage(folder, slices)
         told = folder / "paused"
@@ -169,24 +160,23 @@ class SemiSupervision:
             raise ReviewPause(f"Paused for a review of {folder}; run again to go on.")
 
     def _read(self, pseudo_labels: Mapping[str, Sequence[Slice]]) -> list[LabelledSlice]:
-        return [
-            labelled
-            for name, slices in pseudo_labels.items()
-            for labelled in self._review.read(
-                self.run_folder / name / "Soft", slices, self.run_folder / name / "slices.csv"
-            )
-        ]
+        tells_findings = self.recipe.network_options.get("consolidation_head")
+        accepted = []
+        for name, slices in pseudo_labels.items():
+            folder = self.run_folder / name
+            findings = folder / "Consolidation" if tells_findings else None
+            accepted += self._review.read(folder / "Soft", slices, folder / "slices.csv", findings)
+        return accepted
 
     @property
     def _review(self) -> Review:
         return Review(self.run_folder, self.semi.hard, self.semi.smallest_stability)
 
-    def _probability(self, model: Model, slice_: Slice) -> FloatSlice:
+    def _maps(self, model: Model, slice_: Slice) -> Maps:
         # One slice at a time: in batches, a resumed run's rounding would depend on where it was stopped.
         device = choose_device(self.device)
-        image = stack([unit_range(slice_.image)], model.card.input_size).to(device)
         model.network.to(device)
-        return resize(infection_probability(model, image)[0].cpu(), slice_.image.shape)
+        return predict(model, slice_, device)
 
     def _model_folder(self, name: str) -> Path:
         return self.run_folder / name / "model"
