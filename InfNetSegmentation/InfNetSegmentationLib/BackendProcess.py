@@ -156,7 +156,7 @@ class BackendProcess:
         if event is None:
             self._tellMessage(line)  # any other line is log
         elif event["event"] == "progress":
-            if self._onProgress:
+            if self._onProgress and self._cancelReason is None:  # else it is stopping
                 self._onProgress(event["stage"], event["done"], event["total"])
         elif event["event"] == "message":
             self._tellMessage(event["text"])

@@ -4,26 +4,14 @@ import csv
 import re
 from pathlib import Path
 
-import slicer
 from slicer.i18n import tr as _
 
-from InfNetSegmentationLib.Scene import PROBABILITY_ATTRIBUTE
-from InfNetSegmentationLib.SliceOrder import checkSliceOrder
+from InfNetSegmentationLib.SliceOrder import sliceOrderSteps
 from InfNetSegmentationLib.VolumeFiles import sameSteps, volumeSteps
 
 CASE_LIST = "cases.csv"
 FILE_ATTRIBUTE = "InfNet.BatchCT"  # of a volume node: the path under which a batch knows it
 _SCENE_FOLDER = "scene-cts"
-
-
-def sceneCTs():
-    """The volumes of the scene that can be CTs: neither label images nor colour images, nor probabilities of ours."""
-    return [
-        node
-        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        # Their classes are derived from that of volumes.
-        if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetAttribute(PROBABILITY_ATTRIBUTE)
-    ]
 
 
 def caseListSteps(cts, folder):
@@ -64,7 +52,7 @@ def _volumesSteps(volumeNodes, folder):
     target.mkdir(parents=True, exist_ok=True)
     rows, taken = [], set()
     for node in volumeNodes:
-        checkSliceOrder(node)
+        yield from sliceOrderSteps(node)
         name = _caseName(node.GetName(), taken)
         path = target / f"{name}.nrrd"
         if not (yield from sameSteps(node, path)):

@@ -3,11 +3,11 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from InfNetSegmentationLib.BatchCases import sceneCTs
 from InfNetSegmentationLib.BatchResults import batchCases
 from InfNetSegmentationLib.BatchStudy import loadCase
 from InfNetSegmentationLib.ChoiceBox import ChoiceBox
 from InfNetSegmentationLib.Remedies import withoutOptions
+from InfNetSegmentationLib.SceneCTs import sceneCTs
 
 RESULTS_FOLDER = "InfNet-results"  # within the folder of the CTs, if no other is chosen
 
@@ -17,8 +17,8 @@ class BatchPanel:
 
     The table is that of the results' folder: it is there again when the folder is chosen again, in another session too.
 
-    startBatch(cts, folder, onCases, onEnded) - starts the run, which calls ``onCases(done, total)`` and, at its end,
-        ``onEnded()``
+    startBatch(cts, folder, onStarted, onCases, onEnded) - starts the run, which calls ``onStarted()``,
+        ``onCases(done, total)`` and, at its end, ``onEnded()``
     stop() - asks the run under way to stop
     showResult(result) - shows a result that was brought into the scene
     """
@@ -32,7 +32,7 @@ class BatchPanel:
         self._stop = stop
         self._showResult = showResult
         self._parameterNode = None
-        self._running = False  # a batch, not another run
+        self.isRunning = False  # a batch, not another run
         self._anyRun = False
         self._folder = ""
         self._cases = []
@@ -69,7 +69,7 @@ class BatchPanel:
         ):
             if line.currentPath != path:  # or the cursor would jump while a path is typed
                 line.currentPath = path
-        if self._running:  # in another scene: a batch does not need the one it was started in
+        if self.isRunning:  # in another scene: a batch does not need the one it was started in
             self._set("batchOutputFolder", self._folder)
         elif self._folder != self._chosenFolder():
             self._folder = self._chosenFolder()
@@ -103,29 +103,31 @@ class BatchPanel:
 
     def _showButtons(self):
         ui, node = self._ui, self._parameterNode
-        ui.batchInputsWidget.enabled = not self._running
+        ui.batchInputsWidget.enabled = not self.isRunning
         ofOneCT = (node.regionOfInterest, node.regionsSegmentation) if node else ()
         ui.batchNoteLabel.visible = any(chosen is not None for chosen in ofOneCT)
         ui.batchInputLine.enabled = node is not None and node.batchSource == "folder"
-        missing = None if self._running else self._whatIsMissing()
-        ui.batchButton.text = _("Stop") if self._running else self._startText
+        missing = None if self.isRunning else self._whatIsMissing()
+        ui.batchButton.text = _("Stop") if self.isRunning else self._startText
         ui.batchButton.enabled = missing is None
         ui.batchButton.toolTip = missing or _("Segments the CTs one after the other; started again, it goes on")
-        ui.batchProgressBar.visible = self._running
+        ui.batchProgressBar.visible = self.isRunning
         row = ui.batchTable.currentRow()
         ui.batchLoadButton.enabled = 0 <= row < len(self._cases) and self._cases[row].study is not None
         ui.batchFolderButton.enabled = bool(self._cases)
         ui.batchTable.visible = ui.batchLabel.visible = bool(self._cases)
 
     def _onButton(self, checked=False):
-        if self._running:
+        if self.isRunning:
             self._stop()
             return
         node = self._parameterNode
         self._folder = self._chosenFolder()
         cts = sceneCTs() if node.batchSource == "scene" else node.batchInputFolder
-        self._startBatch(cts, self._folder, self._onCases, self._onEnded)
-        self._running = True
+        self._startBatch(cts, self._folder, self._onStarted, self._onCases, self._onEnded)
+
+    def _onStarted(self):
+        self.isRunning = True
         self._ui.batchProgressBar.maximum = 0  # a busy bar until the first progress is told
         self._showCases()
         self._showButtons()
@@ -136,7 +138,7 @@ class BatchPanel:
         self._showCases()
 
     def _onEnded(self):
-        self._running = False
+        self.isRunning = False
         self._showCases()
         self._showButtons()
 

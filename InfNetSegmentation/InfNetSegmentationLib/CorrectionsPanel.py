@@ -3,6 +3,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from InfNetSegmentationLib.Corrections import canTrain, editSegments, useForTraining
+from InfNetSegmentationLib.SegmentationResult import EDITED_ATTRIBUTE
 
 
 class CorrectionsPanel(VTKObservationMixin):
@@ -19,14 +20,13 @@ class CorrectionsPanel(VTKObservationMixin):
         ui.measureButton.connect("clicked(bool)", lambda checked=False: measure())
         ui.useForTrainingButton.connect("clicked(bool)", self._onUseForTraining)
 
-    def show(self, result, measured=False):
-        """Take up a result, or nothing for None; ``measured``: its numbers are those of its segments as they are."""
-        if measured or result != self._result:
-            self._ui.editedLabel.visible = False
+    def show(self, result):
+        """Take up a result, or nothing for None."""
         self._result = result
         self.removeObservers()
         if result is None:
             return
+        self._ui.editedLabel.visible = result.isEdited
         segmentation = result.segmentationNode.GetSegmentation()
         for event in (slicer.vtkSegmentation.SourceRepresentationModified, slicer.vtkSegmentation.SegmentRemoved):
             self.addObserver(segmentation, event, self._onSegmentsModified)
@@ -34,6 +34,7 @@ class CorrectionsPanel(VTKObservationMixin):
         self._ui.useForTrainingButton.enabled = canTrain()
 
     def _onSegmentsModified(self, caller, event):
+        self._result.segmentationNode.SetAttribute(EDITED_ATTRIBUTE, "1")
         self._ui.editedLabel.visible = True
 
     def _onEdit(self, checked=False):

@@ -2,7 +2,24 @@
 
 import slicer
 
-from InfNetSegmentationLib.Scene import FINDING_IDS
+from InfNetSegmentationLib.Scene import FINDING_IDS, areSurfacesShown
+from InfNetSegmentationLib.SegmentationResult import REGIONS_ROLE, RESULT_ATTRIBUTE, VOLUME_ROLE
+
+_FITTED_ATTRIBUTE = "InfNet.FittedIn3D"  # of a segmentation: 3D views were fitted to it once
+
+
+def showOnly(volumeNode, segmentationNode):
+    """Show a CT's result, or None, and none of other CTs: these would lie over it as if they were its own."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        if node.GetAttribute(RESULT_ATTRIBUTE) and node.GetNodeReference(VOLUME_ROLE) is not volumeNode:
+            _show(node, False)
+            _show(node.GetNodeReference(REGIONS_ROLE), False)
+    _show(segmentationNode, True)
+
+
+def _show(segmentationNode, shown):
+    if segmentationNode and segmentationNode.GetDisplayNode():
+        segmentationNode.GetDisplayNode().SetVisibility(shown)
 
 
 class FindingsDisplay:
@@ -17,8 +34,9 @@ class FindingsDisplay:
 
     def isFindingShown(self, index):
         """Whether ground-glass opacity (0) or consolidation (1) is shown."""
-        display = self._segmentationNode.GetDisplayNode()
-        return bool(display.GetVisibility() and display.GetSegmentVisibility(FINDING_IDS[index]))
+        display, segmentID = self._segmentationNode.GetDisplayNode(), FINDING_IDS[index]
+        isThere = self._segmentationNode.GetSegmentation().GetSegment(segmentID) is not None
+        return bool(isThere and display.GetVisibility() and display.GetSegmentVisibility(segmentID))
 
     def showFinding(self, index, shown):
         display = self._segmentationNode.GetDisplayNode()
@@ -36,21 +54,28 @@ class FindingsDisplay:
     def showRegions(self, shown):
         if self._regionsNode:
             self._regionsNode.GetDisplayNode().SetVisibility(shown)
+            self._makeSurfacesOfRegions()
 
     def is3DShown(self):
-        return bool(self._segmentationNode.GetSegmentation().ContainsRepresentation("Closed surface")) and bool(
-            self._segmentationNode.GetDisplayNode().GetVisibility3D()
-        )
+        return areSurfacesShown(self._segmentationNode)
 
     def show3D(self, shown):
-        """Surfaces are made when they are first shown: for a whole chest that takes seconds."""
+        """Surfaces are made when they are shown: those of the lobes take seconds. The first time, the 3D views are
+        fitted to them; later, they look where the user has turned them.
+        """
         for node in filter(None, (self._segmentationNode, self._regionsNode)):
-            if shown:
-                node.CreateClosedSurfaceRepresentation()
             node.GetDisplayNode().SetVisibility3D(shown)
-        layoutManager = slicer.app.layoutManager()
-        if shown and layoutManager:  # none without a main window
+        if shown:
+            self._segmentationNode.CreateClosedSurfaceRepresentation()
+            self._makeSurfacesOfRegions()
+        layoutManager = slicer.app.layoutManager()  # none without a main window
+        if shown and layoutManager and not self._segmentationNode.GetAttribute(_FITTED_ATTRIBUTE):
             layoutManager.resetThreeDViews()
+            self._segmentationNode.SetAttribute(_FITTED_ATTRIBUTE, "1")
+
+    def _makeSurfacesOfRegions(self):
+        if self.areRegionsShown() and self.is3DShown():
+            self._regionsNode.CreateClosedSurfaceRepresentation()
 
     def opacity(self):
         return self._segmentationNode.GetDisplayNode().GetOpacity2DFill()

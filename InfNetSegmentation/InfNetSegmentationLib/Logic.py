@@ -14,7 +14,6 @@ from InfNetSegmentationLib.Relabelling import relabel
 from InfNetSegmentationLib.Scene import checkOutput
 from InfNetSegmentationLib.SegmentationResult import storedResult
 from InfNetSegmentationLib.SegmentationRun import SegmentationRun
-from InfNetSegmentationLib.SliceOrder import checkSliceOrder
 from InfNetSegmentationLib.StudyFolder import seriesSteps, studySteps
 from InfNetSegmentationLib.UndoHistory import UndoHistory
 
@@ -80,7 +79,6 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         settings = settings or Settings(**values)
         if volumeNode is None or volumeNode.GetImageData() is None:
             raise ValueError(_("Choose a CT volume that has voxels."))
-        checkSliceOrder(volumeNode)
         if segmentationNode is not None:
             checkOutput(segmentationNode, volumeNode)
         if regionsNode is not None:

@@ -28,6 +28,12 @@ def recognisedRegions(segmentationNode):
     return recognised
 
 
+def isMadeOn(segmentationNode, volumeNode):
+    """Whether a segmentation, or None, is known to have been made on this CT."""
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    return None not in (segmentationNode, volumeNode) and segmentationNode.GetNodeReference(role) is volumeNode
+
+
 def checkRegions(segmentationNode, volumeNode):
     """Raises ValueError if no lung and no lobe is recognised, or if the node is not under the CT's transform."""
     if not recognisedRegions(segmentationNode):

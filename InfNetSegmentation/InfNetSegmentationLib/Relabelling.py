@@ -1,5 +1,6 @@
 """Another threshold, or another minimum size of lesions, for a result that is there, without the network."""
 
+import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
@@ -25,9 +26,10 @@ def relabel(result, threshold, minimumLesionMl, history):
             _("The probability, the findings or the lungs of this result were deleted, or never made; press Apply.")
         )
     volumeNode = result.volumeNode
-    _noteCorrections(result)
-    labels = _labelled(result, threshold, minimumLesionMl)
+    candidates = _withCorrections(result)
+    labels = _labelled(result, candidates, threshold, minimumLesionMl)
     history.keep(result)
+    slicer.util.updateVolumeFromArray(result.candidatesNode, candidates)
     replaceFindings(result.segmentationNode, labelmapFromArray(labels, volumeNode), volumeNode)
     return measureAgain(result, threshold=threshold, minimum_lesion_ml=minimumLesionMl)
 
@@ -37,20 +39,19 @@ def canRelabel(result):
     return None not in (result.probabilityNode, result.candidatesNode, result.regionsNode)
 
 
-def _noteCorrections(result):
-    """Mark in the candidates what is labelled otherwise than the backend would."""
+def _withCorrections(result):
+    """The candidates, with a mark where the segments are labelled otherwise than the backend would."""
     present = labelsOf(result.segmentationNode, FINDING_IDS, result.volumeNode)
-    corrected = present != _labelled(result, result.provenance["threshold"], result.minimumLesionMl)
-    if corrected.any():
-        slicer.util.arrayFromVolume(result.candidatesNode)[corrected] = _BY_HAND + present[corrected]
-        slicer.util.arrayFromVolumeModified(result.candidatesNode)
+    candidates = slicer.util.arrayFromVolume(result.candidatesNode)
+    labels = _labelled(result, candidates, result.provenance["threshold"], result.minimumLesionMl)
+    return np.where(present != labels, _BY_HAND + present, candidates)
 
 
-def _labelled(result, threshold, minimumLesionMl):
-    """The labels (uint8) of the backend with this threshold, with the corrections that are noted."""
+def _labelled(result, candidates, threshold, minimumLesionMl):
+    """The labels (uint8) of the backend with this threshold, with the corrections that ``candidates`` notes."""
     from infnet.quantification.lesions import without_small_lesions
 
-    probability, candidates = map(slicer.util.arrayFromVolume, (result.probabilityNode, result.candidatesNode))
+    probability = slicer.util.arrayFromVolume(result.probabilityNode)
     byHand = candidates >= _BY_HAND
     labels = candidates * (~byHand & (probability >= threshold))
     labels = without_small_lesions(labels, minimumLesionMl, voxelMl(result.volumeNode))

@@ -11,6 +11,7 @@ from InfNetSegmentationLib.Scene import (
     readLabels,
     readVolume,
     referencedNode,
+    surfacesKept,
 )
 from InfNetSegmentationLib.SegmentationResult import CANDIDATES_ROLE, PROBABILITY_ROLE, REGIONS_ROLE, storeResult
 
@@ -35,7 +36,11 @@ def _importRegions(studyFolder, segmentationNode, volumeNode, parts):
     images = [("lobes.nrrd", parts)] if parts else []
     images.append(("lungs.nrrd", LUNGS))
     labelmaps = [(readLabels(studyFolder / name), regions) for name, regions in images]
-    with slicer.util.NodeModify(regionsNode), inOwnCoordinates(regionsNode, volumeNode):
+    with (
+        slicer.util.NodeModify(regionsNode),
+        inOwnCoordinates(regionsNode, volumeNode),
+        surfacesKept(regionsNode),
+    ):
         regionsNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
         importRegions(regionsNode, labelmaps)
     if isNew:

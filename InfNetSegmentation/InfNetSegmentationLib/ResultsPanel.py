@@ -3,10 +3,11 @@ from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.Chart import showChart
 from InfNetSegmentationLib.CorrectionsPanel import CorrectionsPanel
+from InfNetSegmentationLib.FilesPanel import FilesPanel
 from InfNetSegmentationLib.FindingsDisplay import FindingsDisplay
 from InfNetSegmentationLib.Lesions import jumpTo, lesionsOf, mostDiseasedPoint
 from InfNetSegmentationLib.Relabelling import canRelabel
-from InfNetSegmentationLib.ResultTable import asText, fillTableWidget
+from InfNetSegmentationLib.ResultTable import fillTableWidget
 
 _MILLISECONDS_BEFORE_LABELLING = 400
 
@@ -24,11 +25,10 @@ class ResultsPanel:
 
         self._ui = ui
         self._logic = logic
-        self._saveReport = saveReport
-        self._exportDicom = exportDicom
         self._onChanged = onChanged
         self._result = None
         self._updating = False
+        self._files = FilesPanel(ui, self._measured, saveReport, exportDicom)
         self._corrections = CorrectionsPanel(ui, lambda: self._change(self._logic.measure))
         self._forgetLesions()
         # While the slider moves, nothing is labelled: on a large CT that takes seconds.
@@ -42,8 +42,8 @@ class ResultsPanel:
         ui = self._ui
         for index, box in enumerate((ui.showOpacityBox, ui.showConsolidationBox)):
             box.connect("clicked(bool)", lambda shown, index=index: self._display().showFinding(index, shown))
-        ui.showLobesBox.connect("clicked(bool)", lambda shown: self._display().showRegions(shown))
-        ui.show3DBox.connect("clicked(bool)", self._onShow3D)
+        ui.showLobesBox.connect("clicked(bool)", lambda shown: self._showSurfaces(FindingsDisplay.showRegions, shown))
+        ui.show3DBox.connect("clicked(bool)", lambda shown: self._showSurfaces(FindingsDisplay.show3D, shown))
         ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
         ui.resultThresholdSlider.connect("valueChanged(double)", self._onThreshold)
         for button, slot in (
@@ -52,11 +52,6 @@ class ResultsPanel:
             (ui.previousLesionButton, lambda checked=False: self._goToLesion(-1)),
             (ui.nextLesionButton, lambda checked=False: self._goToLesion(1)),
             (ui.showChartButton, lambda checked=False: showChart(self._result.chartNode)),
-            (ui.copyTableButton, self._onCopyTable),
-            (ui.saveTableButton, self._onSaveTable),
-            (ui.saveHtmlButton, lambda checked=False: self._onSaveReport(".html", _("Web page (*.html)"))),
-            (ui.savePdfButton, lambda checked=False: self._onSaveReport(".pdf", _("PDF (*.pdf)"))),
-            (ui.exportDicomButton, self._onExportDicom),
         ):
             button.connect("clicked(bool)", slot)
 
@@ -68,13 +63,16 @@ class ResultsPanel:
         """Nothing is labelled any more."""
         self._timer.stop()
         self._corrections.show(None)
+        self._files.show(None)
         self._result = None
 
-    def show(self, result, measured=False):
-        """Show a result, or nothing for None; ``measured``: the numbers are those of the segments as they are."""
+    def show(self, result):
+        """Show a result, or nothing for None."""
         self._timer.stop()
-        self._corrections.show(result, measured)
-        if result is None or self._result is None or result.segmentationNode is not self._result.segmentationNode:
+        self._corrections.show(result)
+        self._files.show(result)
+        isOther = None in (result, self._result) or result.segmentationNode is not self._result.segmentationNode
+        if isOther or result.isEdited:
             self._forgetLesions()
         self._result = result
         self._ui.resultsSection.visible = result is not None
@@ -103,12 +101,17 @@ class ResultsPanel:
         finally:
             self._updating = False
 
+    def showRunning(self, running, isBatch):
+        """A run has begun or ended; a batch leaves the result that is shown alone, and takes hours."""
+        self._ui.toolsWidget.enabled = not running or isBatch
+        self._files.showRunning(running)
+
     def _display(self):
         return FindingsDisplay(self._result)
 
-    def _onShow3D(self, shown):
+    def _showSurfaces(self, show, shown):
         with slicer.util.tryWithErrorDisplay(_("The surfaces could not be made."), waitCursor=True):
-            self._display().show3D(shown)
+            show(self._display(), shown)
 
     def _onOpacity(self, opacity):
         if not self._updating:
@@ -130,8 +133,14 @@ class ResultsPanel:
         with slicer.util.tryWithErrorDisplay(_("The result could not be changed."), waitCursor=True):
             result = change(self._result)
             self._forgetLesions()
-            self.show(result, measured=True)
+            self.show(result)
             self._onChanged(result)
+
+    def _measured(self):
+        """The result, with the numbers of its segments as they are."""
+        if self._result.isEdited:
+            self._change(self._logic.measure)
+        return self._result
 
     def _onMostDisease(self, checked=False):
         point = mostDiseasedPoint(self._result)
@@ -161,36 +170,6 @@ class ResultsPanel:
         self._lesions = None
         self._lesion = None
         self._ui.lesionLabel.text = ""
-
-    def _onCopyTable(self, checked=False):
-        import qt
-
-        qt.QApplication.clipboard().setText(asText(self._result.table, self._result.volumeNode.GetName()))
-
-    def _onSaveTable(self, checked=False):
-        path = self._askForPath(_("Save table"), ".csv", _("Table (*.csv)"))
-        if path and not slicer.util.saveNode(self._result.tableNode, path):
-            slicer.util.errorDisplay(_("{} could not be written.").format(path))
-
-    def _onSaveReport(self, ending, fileType):
-        path = self._askForPath(_("Save report"), ending, fileType)
-        if path:
-            self._saveReport(self._result, path)
-
-    def _onExportDicom(self, checked=False):
-        import qt
-
-        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder for the DICOM files"))
-        if folder:
-            self._exportDicom(self._result, folder)
-
-    def _askForPath(self, title, ending, fileType):
-        """The path that the user chooses, with this ending; "" if none."""
-        import qt
-
-        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in self._result.volumeNode.GetName())
-        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, name + ending, fileType)
-        return path if not path or path.lower().endswith(ending) else path + ending
 
 
 def _square(color):

@@ -55,9 +55,11 @@ class RunWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self):
-        """Take up the scene's parameters, made with their defaults if there are none."""
+        """Take up the scene's parameters, made with their defaults if there are none, and what else has changed."""
         if self._parameterNode is None:
             self._setParameterNode(self.logic.getParameterNode())
+        else:
+            self._onParametersModified()
 
     def stopText(self):
         """The button's text during a run; else it is that of the .ui file."""

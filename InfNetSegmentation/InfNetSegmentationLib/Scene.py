@@ -42,8 +42,6 @@ def importFindings(labelImagePath, volumeNode, segmentationNode=None, provenance
     loadTerminology()
     with slicer.util.NodeModify(segmentationNode):
         segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
-        for segmentID, name in FINDINGS:
-            applyFinding(_segment(segmentationNode.GetSegmentation(), segmentID), name)
         replaceFindings(segmentationNode, labelmapNode, volumeNode)
         setProvenance(segmentationNode, provenance or {})
     placeBeside(volumeNode, segmentationNode)
@@ -51,11 +49,18 @@ def importFindings(labelImagePath, volumeNode, segmentationNode=None, provenance
 
 
 def replaceFindings(segmentationNode, labelmapNode, volumeNode):
-    """Replace the voxels of the two segments by those of a label image in the volume's own coordinates."""
+    """Replace the voxels of the two segments by those of a label image in the volume's own coordinates.
+
+    A segment that is not there, be it that somebody has deleted it, is made.
+    """
+    segmentation = segmentationNode.GetSegmentation()
     segmentIDs = vtk.vtkStringArray()
-    for segmentID in FINDING_IDS:
+    for segmentID, name in FINDINGS:
         segmentIDs.InsertNextValue(segmentID)
-    with inOwnCoordinates(segmentationNode, volumeNode):
+        if segmentation.GetSegment(segmentID) is None:
+            segmentation.AddSegment(slicer.vtkSegment(), segmentID)
+            applyFinding(segmentation.GetSegment(segmentID), name)
+    with inOwnCoordinates(segmentationNode, volumeNode), surfacesKept(segmentationNode):
         imported = slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(
             labelmapNode, segmentationNode, segmentIDs
         )
@@ -71,6 +76,22 @@ def inOwnCoordinates(segmentationNode, volumeNode):
         yield
     finally:
         segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+
+
+@contextmanager
+def surfacesKept(segmentationNode):
+    """New voxels have no surfaces: where 3D views show some, make them anew at the block's end."""
+    areShown = areSurfacesShown(segmentationNode)
+    yield
+    if areShown:
+        segmentationNode.CreateClosedSurfaceRepresentation()
+
+
+def areSurfacesShown(segmentationNode):
+    """Whether there are surfaces, and 3D views show them."""
+    display = segmentationNode.GetDisplayNode()
+    hasSurfaces = segmentationNode.GetSegmentation().ContainsRepresentation("Closed surface")
+    return bool(hasSurfaces and display and display.GetVisibility() and display.GetVisibility3D())
 
 
 def labelmapFromArray(labels, volumeNode):
@@ -127,7 +148,9 @@ def setProvenance(segmentationNode, values):
     for segmentID in FINDING_IDS:
         # A .seg.nrrd file separates tags by "|", which JSON can write in another way.
         text = json.dumps(values).replace("|", "\\u007c")
-        segmentationNode.GetSegmentation().GetSegment(segmentID).SetTag(PROVENANCE_TAG, text)
+        segment = segmentationNode.GetSegmentation().GetSegment(segmentID)
+        if segment:  # else it was deleted by hand
+            segment.SetTag(PROVENANCE_TAG, text)
 
 
 def referencedNode(segmentationNode, role, volumeNode, className, name):
@@ -159,9 +182,3 @@ def placeBeside(volumeNode, node):
     item = hierarchy.GetItemByDataNode(node)
     if item:
         hierarchy.SetItemParent(item, study)
-
-
-def _segment(segmentation, segmentID):
-    if segmentation.GetSegment(segmentID) is None:
-        segmentation.AddSegment(slicer.vtkSegment(), segmentID)
-    return segmentation.GetSegment(segmentID)

@@ -9,6 +9,7 @@ from InfNetSegmentationLib.ResultTable import fillTableNode
 from InfNetSegmentationLib.Scene import referencedNode
 
 RESULT_ATTRIBUTE = "InfNet.Result"
+EDITED_ATTRIBUTE = "InfNet.Edited"
 _VALUES = ("table", "severity", "provenance", "warnings", "seconds")
 VOLUME_ROLE, TABLE_ROLE, CHART_ROLE = "InfNet.Volume", "InfNet.Table", "InfNet.Chart"
 REGIONS_ROLE, PROBABILITY_ROLE = "InfNet.Regions", "InfNet.ProbabilityVolume"
@@ -54,6 +55,11 @@ class SegmentationResult:
         return self.provenance.get("lobes", "none")
 
     @property
+    def isEdited(self):
+        """Whether the segments were changed by hand after they were measured."""
+        return self.segmentationNode.GetAttribute(EDITED_ATTRIBUTE) is not None
+
+    @property
     def minimumLesionMl(self):
         return self.provenance.get("minimum_lesion_ml", 0.0)
 
@@ -61,6 +67,7 @@ class SegmentationResult:
 def storeResult(segmentationNode, volumeNode, values):
     """Keep a result's values (a dict) with its segmentation; fill its table and its chart. Returns the result."""
     segmentationNode.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
+    segmentationNode.RemoveAttribute(EDITED_ATTRIBUTE)
     segmentationNode.SetAttribute(RESULT_ATTRIBUTE, json.dumps({key: values[key] for key in _VALUES}))
     tableNode = referencedNode(segmentationNode, TABLE_ROLE, volumeNode, "vtkMRMLTableNode", _("{} infection volumes"))
     chartNode = referencedNode(

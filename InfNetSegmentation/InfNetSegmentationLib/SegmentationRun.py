@@ -4,6 +4,7 @@ from InfNetSegmentationLib.Images import imageOf
 from InfNetSegmentationLib.RegionOfInterest import RegionOfInterest
 from InfNetSegmentationLib.Regions import writeRegions
 from InfNetSegmentationLib.ResultImport import importResult
+from InfNetSegmentationLib.SliceOrder import sliceOrderSteps
 from InfNetSegmentationLib.VolumeFiles import volumeSteps
 
 
@@ -19,6 +20,7 @@ class SegmentationRun:
 
     def prepare(self, folder):
         """Write the CT, and the lungs and lobes that are there: a generator that returns the backend's arguments."""
+        yield from sliceOrderSteps(self._volumeNode)
         # The name of the file is the CT's name in messages and in the provenance.
         name = re.sub(r"[^A-Za-z0-9.-]+", "_", self._volumeNode.GetName() or "ct")
         volumePath = folder / f"{name}.nrrd"

@@ -7,14 +7,15 @@ import slicer
 from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.Images import labelsOf
+from InfNetSegmentationLib.Measurement import measureAgain
 from InfNetSegmentationLib.Regions import regionsOf
 from InfNetSegmentationLib.Scene import FINDING_IDS
 from InfNetSegmentationLib.VolumeFiles import arraySteps, volumeSteps
 
 
 def studySteps(result, folder, case=None, withProbability=False):
-    """Write the result as it is in the scene, corrections included: a generator that returns the study's folder and
-    the CT's file.
+    """Write the result as it is in the scene, corrections included, which are measured before: a generator that returns
+    the study's folder and the CT's file.
 
     case - its name; None: the CT's
     Date and patient are those of the CT's DICOM study in the subject hierarchy, if it is in one.
@@ -25,8 +26,11 @@ def studySteps(result, folder, case=None, withProbability=False):
     from infnet.quantification.study import INFECTION, LOBES, SEGMENTATION, Study, write_result
     from infnet.quantification.study import LUNGS as LUNGS_FILE
 
-    if result.regionsNode is None:
-        raise ValueError(_("The lungs of this result were deleted; press Apply to make them again."))
+    problem = whyNoStudy(result)
+    if problem:
+        raise ValueError(problem)
+    if result.isEdited:
+        result = measureAgain(result)
     volumeNode = result.volumeNode
     ctPath, studyFolder = Path(folder) / "ct.nrrd", Path(folder) / "study"
     studyFolder.mkdir()
@@ -64,6 +68,26 @@ def studySteps(result, folder, case=None, withProbability=False):
     return studyFolder, ctPath
 
 
+def whyNoStudy(result):
+    """Why a result cannot be written, and what helps (a sentence), or None."""
+    isThere = result.regionsNode is not None
+    return None if isThere else _("The lungs of this result were deleted; press Apply to make them again.")
+
+
+def whyNoSeries(volumeNode):
+    """Why a CT cannot have DICOM files, and what helps (a sentence), or None."""
+    if _instances(volumeNode):
+        return None
+    return _(
+        "“{}” was not loaded from DICOM, so there is no patient and no study that DICOM files could belong to. "
+        "Load the CT with the DICOM module, press Apply, and export again; or save the segmentation as a file."
+    ).format(volumeNode.GetName())
+
+
+def _instances(volumeNode):
+    return (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()
+
+
 def studyDate(volumeNode):
     """Day of the CT's DICOM study, YYYY-MM-DD; None where it is not known."""
     constants = slicer.vtkMRMLSubjectHierarchyConstants
@@ -92,16 +116,11 @@ def seriesSteps(volumeNode, folder):
     """
     import shutil
 
-    uids = (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()
-    if not uids:
-        raise ValueError(
-            _(
-                "“{}” was not loaded from DICOM, so there is no patient and no study that DICOM files could belong to. "
-                "Load the CT with the DICOM module, press Apply, and export again; or save the segmentation as a file."
-            ).format(volumeNode.GetName())
-        )
+    problem = whyNoSeries(volumeNode)
+    if problem:
+        raise ValueError(problem)
     database = getattr(slicer, "dicomDatabase", None)
-    paths = [database.fileForInstance(uid) if database else "" for uid in uids]
+    paths = [database.fileForInstance(uid) if database else "" for uid in _instances(volumeNode)]
     if not all(path and Path(path).is_file() for path in paths):
         raise ValueError(
             _(

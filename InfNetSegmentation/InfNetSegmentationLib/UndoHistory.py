@@ -6,7 +6,7 @@ import numpy as np
 import slicer
 
 from InfNetSegmentationLib.Images import labelsOf
-from InfNetSegmentationLib.Scene import FINDING_IDS, labelmapFromArray, replaceFindings, setProvenance
+from InfNetSegmentationLib.Scene import FINDING_IDS, labelmapFromArray, replaceFindings, setProvenance, surfacesKept
 from InfNetSegmentationLib.SegmentationResult import storeResult
 
 _STATES_KEPT = 20
@@ -15,14 +15,20 @@ _VALUES = ("table", "severity", "provenance", "warnings", "seconds")
 
 @dataclass
 class _State:
-    """labels - of the findings, packed; values - JSON; regions, images - only of a state before a run"""
+    """labels - of the findings, packed; candidates - packed too, with what is marked in them as corrected by hand, or
+    None; values - JSON; regions, probability - only of a state before a run
+    """
 
     labels: bytes
+    candidates: bytes | None
     shape: tuple
     values: str
     isBeforeRun: bool
     regions: object = None
-    images: tuple = ()
+    probability: object = None
+
+    def unpacked(self, packed):
+        return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(self.shape)
 
 
 class UndoHistory:
@@ -38,12 +44,13 @@ class UndoHistory:
         """Remember a result as it is now."""
         labels = labelsOf(result.segmentationNode, FINDING_IDS, result.volumeNode)
         values = json.dumps({key: getattr(result, key) for key in _VALUES})
-        state = _State(zlib.compress(labels.tobytes(), 1), labels.shape, values, beforeRun)
+        candidates = result.candidatesNode and _packed(slicer.util.arrayFromVolume(result.candidatesNode))
+        state = _State(_packed(labels), candidates, labels.shape, values, beforeRun)
         states = self._states.setdefault(result.segmentationNode, [])
         if beforeRun:
             # A probability is large: there is one at most. A run puts another in its place, and changes it not.
             states[:] = states[1 + max((i for i, s in enumerate(states) if s.isBeforeRun), default=-1) :]
-            state.images = tuple(node and node.GetImageData() for node in _imageNodes(result))
+            state.probability = result.probabilityNode and result.probabilityNode.GetImageData()
             if result.regionsNode:
                 state.regions = slicer.vtkSegmentation()
                 state.regions.DeepCopy(result.regionsNode.GetSegmentation())
@@ -56,13 +63,15 @@ class UndoHistory:
     def undo(self, result):
         """Go back to the last state that was kept. Returns that result."""
         state = self._states[result.segmentationNode].pop()
-        labels = np.frombuffer(zlib.decompress(state.labels), np.uint8).reshape(state.shape)
+        labels = state.unpacked(state.labels)
         replaceFindings(result.segmentationNode, labelmapFromArray(labels, result.volumeNode), result.volumeNode)
         if state.regions and result.regionsNode:
-            result.regionsNode.GetSegmentation().DeepCopy(state.regions)
-        for node, image in zip(_imageNodes(result), state.images, strict=False):  # none but before a run
-            if node and image:
-                node.SetAndObserveImageData(image)
+            with surfacesKept(result.regionsNode):
+                result.regionsNode.GetSegmentation().DeepCopy(state.regions)
+        if state.probability and result.probabilityNode:
+            result.probabilityNode.SetAndObserveImageData(state.probability)
+        if state.candidates and result.candidatesNode:
+            slicer.util.updateVolumeFromArray(result.candidatesNode, state.unpacked(state.candidates))
         values = json.loads(state.values)
         setProvenance(result.segmentationNode, values["provenance"])
         return storeResult(result.segmentationNode, result.volumeNode, values)
@@ -74,5 +83,5 @@ class UndoHistory:
             del self._states[gone]
 
 
-def _imageNodes(result):
-    return result.probabilityNode, result.candidatesNode
+def _packed(array):
+    return zlib.compress(array.astype(np.uint8, copy=False).tobytes(), 1)

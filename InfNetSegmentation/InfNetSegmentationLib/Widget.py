@@ -1,9 +1,9 @@
 import slicer
 from slicer.i18n import tr as _
 
-from InfNetSegmentationLib.BatchCases import sceneCTs
 from InfNetSegmentationLib.BatchPanel import BatchPanel
 from InfNetSegmentationLib.ChangePanel import ChangePanel
+from InfNetSegmentationLib.ChosenCT import ChosenCT, chooseShownCT, showChosenCT
 from InfNetSegmentationLib.Dependencies import ensureInstalled, ensurePackages, missingPackages
 from InfNetSegmentationLib.Logic import InfNetSegmentationLogic
 from InfNetSegmentationLib.ModelPanel import ModelPanel
@@ -11,8 +11,8 @@ from InfNetSegmentationLib.RegionOfInterest import fitToVolume
 from InfNetSegmentationLib.Remedies import remedy, withoutOptions
 from InfNetSegmentationLib.ResultsPanel import ResultsPanel
 from InfNetSegmentationLib.RunWidget import RunWidget
-from InfNetSegmentationLib.SegmentationResult import segmentationOf
-from InfNetSegmentationLib.Views import showVolume, useLungWindow
+from InfNetSegmentationLib.SceneCTs import offerCTs
+from InfNetSegmentationLib.Views import useLungWindow
 
 
 class InfNetSegmentationWidget(RunWidget):
@@ -23,7 +23,7 @@ class InfNetSegmentationWidget(RunWidget):
     def __init__(self, parent=None):
         self._modelPanel = None
         self._resultsPanel = None
-        self._inputVolume = None  # that was chosen when the parameters changed the last time
+        self._chosenCT = ChosenCT()
         super().__init__(parent)
 
     def setupPanels(self):
@@ -31,7 +31,7 @@ class InfNetSegmentationWidget(RunWidget):
         self._modelPanel.refresh()
         self._resultsPanel = ResultsPanel(self.ui, self.logic, self._saveReport, self._exportDicom, self._showChange)
         self._changePanel = ChangePanel(self.ui, self._compare, self._showResultOfInput)
-        self._batchPanel = BatchPanel(self.ui, self._startBatch, self._onStartOrStop, self._showCase)
+        self._batchPanel = BatchPanel(self.ui, self._startBatch, self._onStartOrStop, self._choose)
         self.ui.copyLogButton.connect("clicked(bool)", self._onCopyLog)
         self.ui.regionOfInterestSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onRegionOfInterestAdded)
         self._showError("")
@@ -43,8 +43,7 @@ class InfNetSegmentationWidget(RunWidget):
     def enter(self):
         super().enter()
         self._showWhatWillBeInstalled()
-        self._selectFirstVolume()
-        self._onParametersModified()
+        chooseShownCT(self._parameterNode)
 
     def _showWhatWillBeInstalled(self):
         missing = missingPackages(self.resourcePath("InfNetSegmentationRequirements.txt"))
@@ -98,7 +97,7 @@ class InfNetSegmentationWidget(RunWidget):
     def _exportDicom(self, result, folder):
         self._startRun(lambda: self._startTask(self.logic.exportDicom, _("The DICOM files are in {}"), result, folder))
 
-    def _startBatch(self, cts, folder, onCases, onEnded):
+    def _startBatch(self, cts, folder, onStarted, onCases, onEnded):
         def start():
             self._ensureInstalled()
             self.logic.processBatch(
@@ -110,6 +109,7 @@ class InfNetSegmentationWidget(RunWidget):
                 logCallback=self._onLog,
                 completedCallback=complete,
             )
+            onStarted()
 
         def onProgress(stage, done, total):
             if stage == "cases":
@@ -123,16 +123,17 @@ class InfNetSegmentationWidget(RunWidget):
 
         self._startRun(start)
 
-    def _showCase(self, result):
-        self._choose(result)
-        self._showResultOfInput()
-
     def _choose(self, result):
-        """Make a result's CT and segmentation the chosen ones, and show the CT in the views."""
+        """Make a result's CT and segmentation the chosen ones, and show them."""
         self._parameterNode.inputVolume = result.volumeNode
         self._parameterNode.outputSegmentation = result.segmentationNode
         useLungWindow(result.volumeNode)
-        showVolume(result.volumeNode)
+        self._showChosenCT()
+        self._showResult(result)
+
+    def _showChosenCT(self):
+        self._showResult(None)  # a map of change lies on another CT
+        showChosenCT(self._parameterNode)
 
     def _compare(self, earlier, later):
         def start():
@@ -169,40 +170,28 @@ class InfNetSegmentationWidget(RunWidget):
 
         task(*arguments, waitForCompletion=False, completedCallback=complete, **self._callbacks())
 
-    def _selectFirstVolume(self):
-        if self._parameterNode.inputVolume is None:
-            volumeNodes = sceneCTs()
-            self._parameterNode.inputVolume = volumeNodes[0] if volumeNodes else None
-
     def _onSceneStartClose(self, caller, event):
         super()._onSceneStartClose(caller, event)
-        self._inputVolume = None
+        self._chosenCT.forget()
         self.logic.forgetHistory()
         self._modelPanel.show(None)
         self._batchPanel.show(None)
         self._showResult(None)
+        self._showError("")
 
     def _onParametersModified(self, caller=None, event=None):
-        self._followInput()
+        offerCTs(self.ui.inputVolumeSelector)
+        if self._parameterNode is not None and self._chosenCT.follow(self._parameterNode):
+            self._showChosenCT()
         super()._onParametersModified(caller, event)
         self._modelPanel.show(self._parameterNode)
         self._batchPanel.show(self._parameterNode)
         if not self.logic.running:
             self._showResultOfInput()
 
-    def _followInput(self):
-        """With another CT, choose its result: it is shown, and no run overwrites that of the CT before."""
-        node = self._parameterNode
-        if node is None or node.inputVolume is self._inputVolume:
-            return
-        self._inputVolume = node.inputVolume
-        result = self.logic.result(node.outputSegmentation)
-        if node.outputSegmentation is None or (result and result.volumeNode is not node.inputVolume):
-            node.outputSegmentation = segmentationOf(node.inputVolume)
-
     def _showRunning(self, running):
         super()._showRunning(running)
-        self.ui.toolsWidget.enabled = not running
+        self._resultsPanel.showRunning(running, self._batchPanel.isRunning)
         self._changePanel.showRunning(running)
         self._batchPanel.showRunning(running)
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import slicer
+from InfNetSegmentationLib.SceneCTs import offerCTs
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.SceneCases import checkCase
@@ -26,12 +27,14 @@ class CasesPanel:
         ui.makeUnlabelledCasesButton.connect("clicked(bool)", self._onMakeUnlabelledCases)
         ui.makeUnlabelledButton.connect("clicked(bool)", self._onMakeUnlabelled)
         ui.caseList.maximumHeight = 80
+        self._folderToolTip = ui.makeUnlabelledButton.toolTip
 
     def show(self, parameterNode):
         """Take up the scene's parameters; None while the scene is closed, and with it the cases are gone."""
         if parameterNode is None:
             self._cases = []
         self._parameterNode = parameterNode
+        offerCTs(self._ui.caseVolumeSelector)
         self._showCases()
 
     def add(self, volumeNode, segmentationNode):
@@ -98,3 +101,10 @@ class CasesPanel:
         self._ui.makeLabelledButton.enabled = any(segmentation for _volume, segmentation in self._cases)
         self._ui.makeUnlabelledCasesButton.enabled = any(not segmentation for _volume, segmentation in self._cases)
         self._ui.removeCaseButton.enabled = bool(self._cases)
+        self.showFolderButton()
+
+    def showFolderButton(self):
+        """It waits for a folder: at first that is the home, in which all CTs of the computer may lie."""
+        button, path = self._ui.makeUnlabelledButton, self._ui.ctFolderLine.currentPath
+        button.enabled = bool(path) and Path(path) != Path.home()
+        button.toolTip = self._folderToolTip if button.enabled else _("Choose the folder of the CTs first")

@@ -16,6 +16,7 @@ class EstimatePanel:
         self._parameterNode = None
         self._config = None  # that the shown estimate is of
         self.isRunning = False
+        self._toolTip = ui.estimateButton.toolTip
         ui.estimateButton.connect("clicked(bool)", self._onEstimate)
 
     def show(self, parameterNode):
@@ -31,6 +32,7 @@ class EstimatePanel:
         problem = self._parameterNode.config().problem() if self._parameterNode else None
         self._ui.estimateButton.text = _("Cancel the estimate") if self.isRunning else _("Estimate time and disk")
         self._ui.estimateButton.enabled = self.isRunning or (isFree and problem is None)
+        self._ui.estimateButton.toolTip = problem or self._toolTip
 
     def _onEstimate(self, checked=False):
         if self.isRunning:

@@ -6,7 +6,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.Remote import commandLine, slurmScript
-from InfNetTrainingLib.SshScript import writeSshRun
+from InfNetTrainingLib.SshScript import hostProblem, writeSshRun
 
 
 class RemotePanel:
@@ -19,12 +19,23 @@ class RemotePanel:
         self._ui = ui
         self._config = config
         self._onWritten = onWritten
+        self._missing = None
+        self._toolTips = {button: button.toolTip for button in (ui.startSshButton, ui.saveSshButton)}
+        ui.hostLine.connect("textChanged(QString)", lambda text: self.showButtons(self._missing))
         ui.copyCommandButton.connect("clicked(bool)", self._onCopyCommand)
         ui.saveSlurmButton.connect("clicked(bool)", self._onSaveSlurm)
         ui.saveSshButton.connect("clicked(bool)", self._onSaveSsh)
         ui.startSshButton.connect(
             "clicked(bool)", lambda checked=False: onStart(ui.hostLine.text, ui.remotePythonLine.text)
         )
+
+    def showButtons(self, missing):
+        """``missing``: why no training can start now, wherever it is (a sentence for the tooltips), or None."""
+        self._missing = missing
+        problem = missing or hostProblem(self._ui.hostLine.text)
+        for button, toolTip in self._toolTips.items():
+            button.enabled = problem is None
+            button.toolTip = problem or toolTip
 
     def _onCopyCommand(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("There is no such command.")):

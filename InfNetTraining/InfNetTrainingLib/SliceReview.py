@@ -4,10 +4,10 @@ import numpy as np
 import slicer
 from InfNetSegmentationLib.Images import imageOnGrid, labelsOf
 from InfNetSegmentationLib.Lesions import jumpTo, toWorld
+from InfNetSegmentationLib.SceneCTs import REVIEW_ATTRIBUTE
 from InfNetSegmentationLib.Views import showVolume
 from slicer.i18n import tr as _
 
-_ATTRIBUTE = "InfNetTraining.Review"
 _SEGMENT_ID, _LABELMAP = "Infection", "Binary labelmap"
 _RED = (0.95, 0.2, 0.2)
 # A picture lies as the training slices do: its columns run from front to back, its rows from right to left.
@@ -128,8 +128,8 @@ def _segmentationNode(stem, volumeNode):
 def _node(className):
     """The review's node of this class: there is one, whichever slice is looked at."""
     for node in slicer.util.getNodesByClass(className):
-        if node.GetAttribute(_ATTRIBUTE):
+        if node.GetAttribute(REVIEW_ATTRIBUTE):
             return node
     node = slicer.mrmlScene.AddNewNodeByClass(className)
-    node.SetAttribute(_ATTRIBUTE, "1")
+    node.SetAttribute(REVIEW_ATTRIBUTE, "1")
     return node

@@ -85,6 +85,12 @@ if [ -z "${{FOLLOWED_BY_SLICER:-}}" ]; then tail -n 1 "$here/progress.jsonl"; fi
 """
 
 
+def hostProblem(host):
+    """Why this can be no machine for ssh (a sentence for the user), or None."""
+    isOption = host.strip().startswith("-")
+    return None if host.strip() and not isOption else _("Say which machine, as user@machine")
+
+
 def writeSshRun(config, host, python="python3", secondsBetweenLooks=5):
     """Make the run's folder with ``remote.sh``, which trains on ``host`` ("user@machine"). Returns the script's path.
 
@@ -93,9 +99,7 @@ def writeSshRun(config, host, python="python3", secondsBetweenLooks=5):
     Raises ValueError for what cannot be trained there, and for a folder that holds something.
     """
     host = host.strip()
-    if not host or host.startswith("-"):
-        raise ValueError(_("Say which machine, as user@machine."))
-    problem = config.problem()
+    problem = hostProblem(host) or config.problem()
     if problem:
         raise ValueError(problem + ".")
     if config.startsFromModel and Path(config.initial).exists():

@@ -111,11 +111,13 @@ class InfNetTrainingWidget(RunWidget):
         ui.inputsSection.enabled = state == ABSENT and not self._checking and not self.logic.preparing
         ui.outputFolderLine.enabled = not self._checking
         ui.newRunButton.enabled = state != ABSENT
+        self._cases.showFolderButton()
         self._estimate.showButton(isFree=state == ABSENT and not self._checking and not self.logic.preparing)
         missing = self._whatIsMissing(state)
         ui.applyButton.enabled = missing is None
-        ui.startSshButton.enabled = missing is None and state == ABSENT
         ui.applyButton.toolTip = missing or self._startToolTip
+        isTaken = _("The run folder holds a training already; press “New run” for another one")
+        self._remote.showButtons(missing if state == ABSENT else isTaken)
 
     def _whatIsMissing(self, state):
         """Why the button cannot be pressed now, or None."""

@@ -64,6 +64,32 @@ def test_success_tells_progress_messages_and_the_result(run, tmp_path):
     assert record.errors == []
 
 
+SLOW_TO_STOP = """\
+import json, pathlib, sys, time
+stop = pathlib.Path(sys.argv[-1])
+for done in range(10000):
+    print(json.dumps({"event": "progress", "stage": "infection", "done": done, "total": 10000}), flush=True)
+    if (stop.with_name("seen")).exists():
+        sys.exit(130)
+    if stop.exists():
+        stop.with_name("seen").touch()
+    time.sleep(0.001)
+"""
+
+
+def test_no_progress_is_told_after_the_cancel(BackendProcess):
+    """It would look as if nobody had heard."""
+    record = Record()
+    process = BackendProcess([sys.executable, "-c", SLOW_TO_STOP], **record.callbacks())
+    process.start([], useTimer=False)
+    while not record.progress:
+        process.poll()
+    told = len(record.progress)
+    process.cancel()
+    process.wait()
+    assert len(record.progress) == told and record.errors[0].code == "cancelled"
+
+
 def test_an_error_event_is_told_with_its_code_and_message(run):
     process, record = run("error")
     process.wait()

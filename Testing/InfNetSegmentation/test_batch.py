@@ -162,9 +162,9 @@ def test_the_cts_of_the_scene(logic, host, ct, tmp_path):
     transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     slicer.util.updateTransformMatrixFromArray(transformNode, np.diag([1, 1, 2, 1]))
     nodes[1].SetAndObserveTransformNodeID(transformNode.GetID())
-    from InfNetSegmentationLib.BatchCases import sceneCTs
     from InfNetSegmentationLib.BatchStudy import loadCase
     from InfNetSegmentationLib.Parameters import Settings
+    from InfNetSegmentationLib.SceneCTs import sceneCTs
 
     assert sceneCTs() == nodes
     settings = Settings()
@@ -202,6 +202,31 @@ def test_a_batch_goes_on_when_the_scene_is_closed(openPanel, host, ct, tmp_path)
     host.waitUntil(lambda: not panel.logic.running)
     assert shown(panel)[0][:2] == ("slow", True)
     assert panel.ui.batchOutputLine.currentPath == str(tmp_path / "out")
+
+
+def test_the_shown_result_can_be_looked_at_during_a_batch(openPanel, host, ct, addCT, makeResult, labelsOf, tmp_path):
+    """A batch takes hours; only what would be a second run has to wait."""
+    folder = tmp_path / "cts"
+    folder.mkdir()
+    sitk.WriteImage(ct, folder / "slow.nrrd")
+    result = makeResult(addCT())
+    panel = openPanel()
+    ui = panel.ui
+    ui.batchInputLine.currentPath = str(folder)
+    ui.batchButton.click()
+    host.waitUntil(lambda: ui.stageLabel.text == "Finding the infection")
+    assert ui.resultsSection.visible
+    ui.nextLesionButton.click()
+    assert ui.lesionLabel.text.startswith("1 of ")
+    before = labelsOf(result.segmentationNode, result.volumeNode)
+    ui.resultThresholdSlider.value = 0.7
+    host.waitUntil(lambda: ui.undoButton.enabled)
+    assert labelsOf(result.segmentationNode, result.volumeNode).sum() < before.sum()
+    runs = (ui.saveHtmlButton, ui.savePdfButton)
+    assert [button.enabled for button in runs] == [False] * 2 and panel.logic.running
+    (folder / "go").touch()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert [button.enabled for button in runs] == [True] * 2
 
 
 def test_what_ends_a_whole_batch_is_an_error(logic, host, ct, tmp_path):

@@ -1,6 +1,7 @@
 """What the backend reads is written while Slicer's event loop turns: a large CT freezes nothing."""
 
 import errno
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +93,28 @@ def test_a_full_disk_is_the_runs_error(start, addCT, host, tmp_path, monkeypatch
     ((result, code, message),) = told
     assert (result, code) == (None, "output") and "No space left" in message
     assert not list(tmp_path.iterdir())
+
+
+def test_the_event_loop_turns_while_dicom_headers_are_read(start, host, tmp_path, monkeypatch):
+    """A file a step, be it of this series, of another one or none."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "infnet")
+    import phantoms
+
+    image = sitk.GetImageFromArray(np.random.default_rng(1).integers(-1000, 300, (7, 9, 11)).astype(np.int16))
+    folder = tmp_path / "series"
+    phantoms.write_dicom_series(image, folder)
+    volumeNode = slicer.util.loadVolume(str(min(folder.iterdir())))
+    phantoms.write_dicom_series(image, folder, series="2", names=[f"other-{number}" for number in range(7)])
+    (folder / "note.txt").write_text("no image", encoding="utf-8")
+    logic, told = start(volumeNode)
+    steps = 0
+    while not privateFiles(tmp_path):
+        assert logic.running and not told
+        slicer.app.processEvents()
+        steps += 1
+    assert steps >= 2 * 7 + 1
+    host.waitUntil(lambda: told)
+    assert told[0][2] == ""
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])

@@ -256,6 +256,44 @@ class TestRelabelling:
         result = logic.relabel(logic.relabel(result, 0.3), 0.5)
         np.testing.assert_array_equal(labelsOf(result.segmentationNode, result.volumeNode), corrected)
 
+    def test_a_segment_that_was_deleted_is_no_infection_until_it_is_made_again(self, addCT, makeResult, logic):
+        """Whoever deletes a segment in Segment Editor says that there is none of it."""
+        result = logic.relabel(makeResult(addCT()), 0.6)
+        segmentation = result.segmentationNode.GetSegmentation()
+        before = segmentation.GetSegment("GroundGlassOpacity")
+        color, terminology = before.GetColor(), vtk.reference("")
+        segmentation.RemoveSegment("GroundGlassOpacity")
+        result = logic.measure(result)
+        total = result.table[-1]
+        assert total["ggo_ml"] == 0 < total["consolidation_ml"] == total["infection_ml"]
+        logic.undo(result)
+        after = segmentation.GetSegment("GroundGlassOpacity")
+        assert (after.GetName(), after.GetColor()) == ("Ground-glass opacity", color)
+        assert after.GetTag(after.GetTerminologyEntryTagName(), terminology) and "112120" in str(terminology)
+
+    def test_undo_takes_a_correction_back_with_its_mark(self, addCT, makeResult, logic, labelsOf):
+        """Undone twice, what was corrected follows the threshold again, as if it had never been corrected."""
+        volumeNode = addCT()
+        result = makeResult(volumeNode)
+        candidates = slicer.util.arrayFromVolume(result.candidatesNode).copy()
+        result = logic.relabel(result, 0.6)
+        before = labelsOf(result.segmentationNode, volumeNode)
+        corrected = before.copy()
+        corrected[2] = 2
+        setLabels(result, corrected)
+        result = logic.relabel(result, 0.3)
+        assert (slicer.util.arrayFromVolume(result.candidatesNode) >= 4).any()
+        result = logic.undo(result)
+        np.testing.assert_array_equal(labelsOf(result.segmentationNode, volumeNode), corrected)
+        result = logic.relabel(result, 0.95)
+        labels = labelsOf(result.segmentationNode, volumeNode)
+        assert (labels[corrected != before] == 2).all(), "it is corrected still"
+        for _time in range(2):
+            result = logic.undo(result)
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(result.candidatesNode), candidates)
+        labels = labelsOf(logic.relabel(result, 0.95).segmentationNode, volumeNode)
+        np.testing.assert_array_equal(labels, np.where(slicer.util.arrayFromVolume(volumeNode) >= 280, 2, 0))
+
     def test_a_study_without_candidates_is_shown_but_not_labelled_anew(self, addCT, makeResult, logic, monkeypatch):
         from slicerhost import fakebackend
 

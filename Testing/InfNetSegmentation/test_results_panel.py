@@ -5,6 +5,7 @@ import hashlib
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,6 +95,29 @@ def test_a_saved_scene_shows_its_result_again(showResult, host, tmp_path):
     assert "CT severity score 10 of 25" in panel.ui.summaryLabel.text
 
 
+def test_what_a_run_makes_is_not_offered_as_a_ct(showResult, host, addCT, tmp_path):
+    """The probability, which is a volume as well; also in a loaded scene, whose nodes may have got other IDs."""
+    panel, _result = showResult()
+    selector = panel.ui.inputVolumeSelector
+
+    def offered():
+        return [selector.nodeFromIndex(index).GetName() for index in range(selector.nodeCount())]
+
+    assert offered() == ["CT"]
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert offered() == ["CT"]
+    path = tmp_path / "scene.mrb"
+    assert slicer.util.saveScene(str(path), {})
+    host.clearScene()
+    names = ["one", "two", "three", "four"]
+    for name in names:  # one has the ID that the probability had
+        addCT(name=name)
+    assert offered() == names
+    slicer.util.loadScene(str(path), {"clear": False})
+    assert offered() == [*names, "CT"]
+
+
 def test_show_and_hide(showResult):
     panel, result = showResult()
     ui, display = panel.ui, result.segmentationNode.GetDisplayNode()
@@ -107,11 +131,66 @@ def test_show_and_hide(showResult):
     ui.show3DBox.click()
     assert result.segmentationNode.GetSegmentation().ContainsRepresentation("Closed surface")
     assert display.GetVisibility3D() and result.regionsNode.GetDisplayNode().GetVisibility3D()
+    assert result.regionsNode.GetSegmentation().ContainsRepresentation("Closed surface")
     ui.opacitySlider.value = 0.2
     assert (display.GetOpacity2DFill(), display.GetOpacity3D()) == (pytest.approx(0.2), pytest.approx(0.2))
     ui.outputSegmentationSelector.setCurrentNode(None)
     ui.outputSegmentationSelector.setCurrentNode(result.segmentationNode)
     assert [box.checked for box in boxes] == [False, True, True, True], "the display nodes keep what is shown"
+
+
+def test_3d_follows_what_changes(showResult, host):
+    """The surfaces are those of the segments as they are, whatever has changed these."""
+    panel, result = showResult()
+    ui, findings = panel.ui, result.segmentationNode
+    ui.showLobesBox.click()
+    ui.show3DBox.click()
+    assert not ui.editedLabel.visible
+
+    def surfaces():
+        """The number of points of each finding's surface."""
+        segments = (findings.GetSegmentation().GetSegment(name) for name in ("GroundGlassOpacity", "Consolidation"))
+        return [segment.GetRepresentation("Closed surface").GetNumberOfPoints() for segment in segments]
+
+    before = surfaces()
+    ui.resultThresholdSlider.value = 0.55
+    host.waitUntil(lambda: ui.undoButton.enabled)
+    assert ui.show3DBox.checked and 0 < surfaces()[0] != before[0]
+    ui.undoButton.click()
+    assert ui.show3DBox.checked and surfaces() == before
+    for button in (ui.applyButton, ui.undoButton):
+        button.click()
+        host.waitUntil(lambda: not panel.logic.running)
+        assert ui.show3DBox.checked and surfaces() == before
+        assert result.regionsNode.GetSegmentation().ContainsRepresentation("Closed surface")
+    ui.show3DBox.click()
+    ui.resultThresholdSlider.value = 0.55
+    host.waitUntil(lambda: ui.undoButton.enabled)
+    assert not ui.show3DBox.checked
+
+
+def test_surfaces_of_lobes_are_made_when_they_are_seen(showResult):
+    """They take most of the time, and are hidden at first."""
+    panel, result = showResult()
+    regions = result.regionsNode.GetSegmentation()
+    panel.ui.show3DBox.click()
+    assert not regions.ContainsRepresentation("Closed surface")
+    panel.ui.showLobesBox.click()
+    assert regions.ContainsRepresentation("Closed surface")
+
+
+def test_3d_views_stay_where_the_user_has_turned_them(showResult, host, monkeypatch):
+    """The host has no main window: one that counts how often its 3D views are reset stands for it."""
+    resets = []
+    views = SimpleNamespace(resetThreeDViews=lambda: resets.append(1))
+    monkeypatch.setattr(slicer.app, "layoutManager", lambda: views)
+    panel, _result = showResult()
+    for _time in range(2):
+        panel.ui.show3DBox.click()
+    panel.ui.resultThresholdSlider.value = 0.55
+    host.waitUntil(lambda: panel.ui.undoButton.enabled)
+    panel.ui.show3DBox.click()
+    assert panel.ui.show3DBox.checked and len(resets) == 1
 
 
 def test_a_closed_scene_leaves_nothing_to_undo(showResult):
@@ -211,14 +290,15 @@ def test_report_is_a_run_with_progress_that_leaves_the_result(showResult, answer
     assert (tmp_path / "report.html").exists()
 
 
-def test_dicom_export_of_another_ct_is_explained(showResult, answerDialog, host, tmp_path):
-    panel, _result = showResult()
-    answerDialog(tmp_path)
-    panel.ui.exportDicomButton.click()
-    assert not panel.logic.running and panel.ui.applyButton.text == "Apply"
-    (error,) = host.errors
-    assert "was not loaded from DICOM" in error
-    host.errors.clear()
+def test_dicom_export_of_another_ct_is_explained(showResult):
+    """Before a folder is asked for."""
+    panel, result = showResult()
+    button = panel.ui.exportDicomButton
+    assert not button.enabled and "was not loaded from DICOM" in button.toolTip
+    assert panel.ui.savePdfButton.enabled
+    result.volumeNode.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+    panel.enter()
+    assert button.enabled and "DICOM" in button.toolTip and "was not" not in button.toolTip
 
 
 def test_edit_opens_the_segments_in_segment_editor_with_the_ct(showResult, monkeypatch):
@@ -255,7 +335,7 @@ def test_use_for_training_adds_a_labelled_case(showResult, host, monkeypatch, tm
         del slicer.modules.infnettraining  # as other tests expect it
 
 
-def test_a_result_whose_segments_were_edited_says_that_its_numbers_are_old(showResult, host):
+def test_a_result_whose_segments_were_edited_says_that_its_numbers_are_old(showResult, addCT, host):
     panel, result = showResult()
     ui = panel.ui
     assert not ui.editedLabel.visible
@@ -274,10 +354,52 @@ def test_a_result_whose_segments_were_edited_says_that_its_numbers_are_old(showR
     assert ui.editedLabel.visible
     panel.enter()
     assert ui.editedLabel.visible
+    ui.inputVolumeSelector.setCurrentNode(addCT(name="other"))
+    ui.inputVolumeSelector.setCurrentNode(result.volumeNode)
+    assert ui.editedLabel.visible, "also after a look at another CT"
     ui.measureButton.click()
     assert not ui.editedLabel.visible
     segmentation.RemoveSegment("GroundGlassOpacity")
     assert ui.editedLabel.visible
+
+
+def test_what_is_given_away_has_the_numbers_of_the_segments_as_they_are(showResult, answerDialog, host, tmp_path):
+    """Corrected, and “Update numbers” forgotten: table, report and views would contradict each other."""
+    import qt
+
+    panel, result = showResult()
+    ui = panel.ui
+    volumeMl = abs(np.prod(result.volumeNode.GetSpacing())) / 1000
+
+    def correct(count):
+        """All but so many voxels of consolidation are erased."""
+        labels = np.zeros(slicer.util.arrayFromVolume(result.volumeNode).shape, np.uint8)
+        labels.flat[:count] = 1
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            labels, result.segmentationNode, "Consolidation", result.volumeNode
+        )
+        assert ui.editedLabel.visible
+
+    def shownMl():
+        assert not ui.editedLabel.visible
+        return panel.logic.result(result.segmentationNode).table[-1]["consolidation_ml"]
+
+    correct(11)
+    ui.copyTableButton.click()
+    copied = qt.QApplication.clipboard().text().splitlines()
+    total = dict(zip(copied[0].split("\t"), copied[-1].split("\t"), strict=True))
+    assert float(total["Consolidation (mL)"]) == pytest.approx(11 * volumeMl, abs=1e-3) and shownMl() > 0
+    correct(22)
+    answerDialog(tmp_path / "table.csv")
+    ui.saveTableButton.click()
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
+        assert float([*csv.DictReader(file)][-1]["Consolidation (mL)"]) == pytest.approx(22 * volumeMl, abs=1e-3)
+    correct(33)
+    answerDialog(tmp_path / "report.html")
+    ui.saveHtmlButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    told = json.loads((tmp_path / "report.html").read_text(encoding="utf-8"))["table"][-1]["consolidation_ml"]
+    assert told == shownMl() == pytest.approx(33 * volumeMl)
 
 
 def test_without_the_lungs_nothing_can_be_measured(showResult):
@@ -286,6 +408,8 @@ def test_without_the_lungs_nothing_can_be_measured(showResult):
     slicer.mrmlScene.RemoveNode(result.regionsNode)
     panel.enter()
     assert not panel.ui.measureButton.enabled and not panel.ui.resultThresholdSlider.enabled
+    for button in (panel.ui.saveHtmlButton, panel.ui.savePdfButton, panel.ui.exportDicomButton):
+        assert not button.enabled and "press Apply" in button.toolTip
 
 
 def test_numbers_follow_corrections(showResult):

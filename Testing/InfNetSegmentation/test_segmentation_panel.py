@@ -267,9 +267,8 @@ def test_dicom_slices_that_slicer_has_chosen_by_their_names_are_looked_at(openPa
         assert panel.ui.resultsSection.visible == (number == 0)
         files[0].rename(files[0].with_name(name))
         files = sorted((tmp_path / "series").iterdir())
-    (error,) = host.errors
+    error = panel.ui.errorLabel.text
     assert "The slices of “CT 1” are not all there, or not in their order" in error and "DICOM module" in error
-    host.errors.clear()
 
 
 def test_a_region_of_interest_beside_the_ct_is_told(openPanel, addCT, host):

@@ -71,6 +71,7 @@ def test_start_waits_for_labelled_slices(openPanel, makeSlices, tmp_path):
     panel.ui.labelledFolderLine.currentPath = str(tmp_path / "nothing")
     assert not panel.ui.applyButton.enabled
     assert "labelled slices" in panel.ui.applyButton.toolTip
+    assert not panel.ui.estimateButton.enabled and "labelled slices" in panel.ui.estimateButton.toolTip
     panel.ui.labelledFolderLine.currentPath = str(makeSlices(tmp_path / "labelled"))
     assert panel.ui.applyButton.enabled
 
@@ -251,6 +252,8 @@ def test_pseudo_labels_are_shown_rejected_and_corrected(openReadyPanel, host, tm
     assert not panel.ui.rejectButton.enabled
     panel.ui.reviewTable.selectRow(1)
     volumeNode = slicer.util.getNode("1 (slice)")
+    panel.enter()
+    assert panel.ui.caseVolumeSelector.nodeCount() == 0, "it is no CT"
     (segmentationNode,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     image = np.asarray(Image.open(tmp_path / "data/unlabelled/Imgs/1.png"))
     assert np.array_equal(slicer.util.arrayFromVolume(volumeNode)[0], image)
@@ -353,13 +356,19 @@ def test_a_run_on_another_machine_is_written_out_and_waited_for(openReadyPanel, 
     import qt
 
     panel = openReadyPanel("success")
-    panel.ui.saveSshButton.click()
-    assert "which machine" in shownError(host)
-    panel.ui.hostLine.text = "user@gpu"
+    buttons = panel.ui.startSshButton, panel.ui.saveSshButton
+    toolTips = []
+    for text in ("", " ", "-oProxyCommand=x", "user@gpu"):
+        panel.ui.hostLine.text = text
+        assert [button.enabled for button in buttons] == [text == "user@gpu"] * 2
+        toolTips.append({button.toolTip for button in buttons})
+    assert toolTips[:3] == [{"Say which machine, as user@machine"}] * 3 and len(toolTips[3]) == 2
     panel.ui.saveSshButton.click()
     assert qt.QApplication.clipboard().text() == f"bash {tmp_path / 'run/remote.sh'}"
     assert "remote.sh" in panel.ui.stageLabel.text and not panel.ui.inputsSection.enabled
-    assert panel.ui.applyButton.text == "Resume" and not panel.ui.startSshButton.enabled
+    assert panel.ui.applyButton.text == "Resume"
+    for button in buttons:
+        assert not button.enabled and "press “New run”" in button.toolTip
 
 
 def test_a_run_is_started_on_another_machine(openReadyPanel, host, tmp_path, monkeypatch):
@@ -452,6 +461,10 @@ def test_slices_are_made_of_cases_in_the_scene(openReadyPanel, host, tmp_path):
 
 def test_slices_are_made_of_a_folder_of_cts(openReadyPanel, host, tmp_path, caplog):
     panel = openReadyPanel("success")
+    for path in (str(Path.home()), ""):
+        panel.ui.ctFolderLine.currentPath = path
+        assert not panel.ui.makeUnlabelledButton.enabled
+        assert panel.ui.makeUnlabelledButton.toolTip == "Choose the folder of the CTs first"
     panel.ui.ctFolderLine.currentPath = str(tmp_path / "bad CTs")
     with caplog.at_level(logging.WARNING):
         panel.ui.makeUnlabelledButton.click()

@@ -4,7 +4,7 @@ import shiboken6
 import slicer
 import vtk
 from PySide6 import QtWidgets
-from PySide6.QtCore import Property, Signal
+from PySide6.QtCore import Property, QObject, Signal
 
 from slicerhost.storedproperty import storedProperty
 
@@ -32,6 +32,15 @@ class qMRMLWidget(QtWidgets.QWidget):
 
 class qSlicerWidget(qMRMLWidget):
     pass
+
+
+class qMRMLSortFilterProxyModel(QObject):
+    """Which nodes a selector, its parent, does not list."""
+
+    hiddenNodeIDs = storedProperty("QStringList", "hiddenNodeIDs", list, changed="invalidateFilter")
+
+    def invalidateFilter(self):
+        self.parent()._refresh()
 
 
 class qMRMLNodeComboBox(QtWidgets.QWidget):
@@ -64,6 +73,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._nodeIDs = []
         self._currentID = None
         self._attributes = {}
+        self._filter = qMRMLSortFilterProxyModel(self)
         self._observed = set()  # IDs of the nodes whose attributes decide whether they are listed
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -93,10 +103,19 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def setCurrentNode(self, node):
         self._setCurrentID(node.GetID() if node and node.GetID() in self._nodeIDs else None)
 
+    def nodeCount(self):
+        return sum(nodeID is not None for nodeID in self._nodeIDs)
+
+    def nodeFromIndex(self, index):
+        return self._scene.GetNodeByID([nodeID for nodeID in self._nodeIDs if nodeID][index])
+
     def addAttribute(self, nodeType, name):
         """Nodes of this type are listed only if they have the attribute."""
         self._attributes[nodeType] = name
         self._refresh()
+
+    def sortFilterProxyModel(self):
+        return self._filter
 
     def addNode(self):
         nodeType = self.nodeTypes[0]
@@ -132,6 +151,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def _isListed(self, node):
         if node.GetHideFromEditors() and not self.showHidden:
+            return False
+        if node.GetID() in self._filter.hiddenNodeIDs:
             return False
         attribute = self._attributes.get(node.GetClassName())
         if attribute:

@@ -1,0 +1,107 @@
+"""Two CTs in the scene: with the chosen one go its result, its lungs and what the views show."""
+
+from functools import partial
+
+import pytest
+import slicer
+
+
+@pytest.fixture
+def openPanel(host, module, fakeBackend, monkeypatch):
+    """Opens the panel on what the scene holds."""
+    opened = []
+
+    def openWith(scenario="success"):
+        logicClass = partial(module.InfNetSegmentationLogic, fakeBackend(scenario))
+        monkeypatch.setattr(module.InfNetSegmentationWidget, "logicClass", logicClass)
+        opened.append(host.openModule(module))
+        return opened[-1]
+
+    yield openWith
+    for panel in opened:
+        host.closeModule(panel)
+
+
+@pytest.fixture
+def twoCTs(addCT):
+    return addCT(name="A"), addCT(name="B")
+
+
+def shownVolume():
+    return slicer.mrmlScene.GetNodeByID(slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID())
+
+
+def isShown(segmentationNode):
+    return bool(segmentationNode.GetDisplayNode().GetVisibility())
+
+
+def test_findings_of_another_ct_do_not_lie_over_the_one_that_is_shown(openPanel, twoCTs, makeResult, host):
+    """Slicer shows every segmentation in every view: another patient's disease would be taken for this one's."""
+    first, second = twoCTs
+    result = makeResult(first)
+    panel = openPanel()
+    panel.ui.showLobesBox.click()
+    assert isShown(result.segmentationNode) and isShown(result.regionsNode)
+    panel.ui.inputVolumeSelector.setCurrentNode(second)
+    assert shownVolume() is second
+    assert not isShown(result.segmentationNode) and not isShown(result.regionsNode)
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    other = panel.ui.outputSegmentationSelector.currentNode()
+    assert isShown(other) and not isShown(result.segmentationNode)
+    panel.ui.inputVolumeSelector.setCurrentNode(first)
+    assert shownVolume() is first
+    assert isShown(result.segmentationNode) and not isShown(other)
+    assert panel.ui.showOpacityBox.checked and panel.ui.resultsSection.text == "Results of A"
+
+
+def test_findings_of_a_ct_that_is_gone_do_not_lie_over_the_next_one(openPanel, twoCTs, makeResult, host):
+    first, second = twoCTs
+    left = makeResult(first).segmentationNode
+    panel = openPanel()
+    slicer.mrmlScene.RemoveNode(first)
+    panel.ui.inputVolumeSelector.setCurrentNode(second)
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert panel.ui.outputSegmentationSelector.currentNode() is not left and not isShown(left)
+
+
+def test_lungs_of_another_ct_are_not_taken(openPanel, twoCTs, addCT, makeResult):
+    panel = openPanel()
+    ui = panel.ui
+    lobes = [makeResult(node).regionsNode for node in twoCTs]
+    unknown = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "of a file")
+    ui.inputVolumeSelector.setCurrentNode(twoCTs[0])
+    for node, kept in ((lobes[0], False), (unknown, False), (lobes[1], True)):
+        ui.inputVolumeSelector.setCurrentNode(twoCTs[0])
+        ui.regionsSelector.setCurrentNode(node)
+        ui.inputVolumeSelector.setCurrentNode(twoCTs[1])
+        assert ui.regionsSelector.currentNode() is (node if kept else None)
+    ui.regionsSelector.setCurrentNode(unknown)
+    slicer.mrmlScene.RemoveNode(twoCTs[1])
+    assert ui.regionsSelector.currentNode() is None
+
+
+def test_lungs_may_be_chosen_before_the_first_ct(openPanel, addCT):
+    panel = openPanel()
+    unknown = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "of a file")
+    panel.ui.regionsSelector.setCurrentNode(unknown)
+    panel.ui.inputVolumeSelector.setCurrentNode(addCT())
+    assert panel.ui.regionsSelector.currentNode() is unknown
+
+
+def test_the_ct_that_the_views_show_is_chosen_first(openPanel, twoCTs):
+    from InfNetSegmentationLib.Views import showVolume
+
+    showVolume(twoCTs[1])
+    assert openPanel().ui.inputVolumeSelector.currentNode() is twoCTs[1]
+
+
+def test_an_error_goes_with_its_scene(openPanel, addCT, host):
+    addCT()
+    panel = openPanel("error")
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert panel.ui.errorLabel.text
+    host.clearScene()
+    assert not panel.ui.errorLabel.text and not panel.ui.errorLabel.visible
