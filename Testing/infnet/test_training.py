@@ -248,15 +248,17 @@ def test_the_moving_average_is_of_the_weights_after_every_step(toy_slices, tmp_p
 def test_fine_tuning_starts_from_the_given_weights(toy_slices, tmp_path):
     slices = read_labelled_slices(toy_slices)
     first = make_model("first", fit(slices, tiny(epochs=1), tmp_path / "first", "cpu"))
-    still = tiny({"consolidation_head": True}, epochs=1, learning_rate=1e-12, weight_decay=0.0, ema_decay=0.0)
-    module = fit(slices, still, tmp_path / "second", "cpu", initial=first)
+    heads = {"consolidation_head": True, "gate_head": True}
+    still = tiny(heads, epochs=1, learning_rate=1e-12, weight_decay=0.0, ema_decay=0.0)
+    with_healthy = [*slices, replace(slices[0], stem="healthy", labels=slices[0].labels * 0)]
+    module = fit(with_healthy, still, tmp_path / "second", "cpu", initial=first)
     for key, value in first.network.state_dict().items():
         torch.testing.assert_close(module.network.state_dict()[key], value)
     assert module.initial_weights.startswith("first (SHA-256 ")
-    assert module.initial_weights.endswith("; random: consolidation_head")
+    assert module.initial_weights.endswith("; random: consolidation_head, gate_head")
     assert make_model("second", module).card.training["initial_weights"] == module.initial_weights
     with pytest.raises(InputError, match="holds another training"):
-        fit(slices, still, tmp_path / "second", "cpu")
+        fit(with_healthy, still, tmp_path / "second", "cpu")
     still = tiny(epochs=1, learning_rate=1e-12, weight_decay=0.0, ema_decay=0.0)
     module = fit(slices, still, tmp_path / "infection alone", "cpu", initial=make_model("second", module))
     assert module.initial_weights.startswith("second (SHA-256 ") and "random" not in module.initial_weights

@@ -244,8 +244,9 @@ def _initialise(module: SliceModule, initial: Model | None) -> str:
         imagenet = module.recipe.encoder_weights == "imagenet"
         return load_imagenet_weights(module.network) if imagenet else module.initial_weights
     own, given = module.network.state_dict(), initial.network.state_dict()
-    if not module.recipe.network_options.get("consolidation_head"):  # infection alone is learnt
-        given = {key: value for key, value in given.items() if not key.startswith("consolidation_head.")}
+    for head in ("consolidation_head", "gate_head"):  # what is not learnt is not wanted
+        if not module.recipe.network_options.get(head):
+            given = {key: value for key, value in given.items() if not key.startswith(f"{head}.")}
     for key, value in given.items():
         if key not in own or own[key].shape != value.shape:
             raise InputError(f"{initial.card.name}: its {key} does not fit the network {module.recipe.network}.")
