@@ -112,7 +112,7 @@ class DataCheck:
             self.report.samples.append((image, np.where(truth >= 128, np.uint8(1), np.uint8(0)) if isSoft else truth))
         self.report.labelled += 1
         self.report.softTruths += isSoft
-        self.report.withConsolidation += not isSoft and bool((truth == 2).any())
+        self.report.withConsolidation += _tellsFindings(path) if isSoft else bool((truth == 2).any())
         if not truth.any():
             self.report.healthy += 1
             self._problem(path, _("its mask is empty; it counts as healthy"), isError=False)
@@ -121,7 +121,7 @@ class DataCheck:
     def _checkExtra(self, path):
         image, _truth, isSoft = _labelled(path)
         self.report.extra += 1
-        if isSoft and self._config.tellsFindings:
+        if isSoft and self._config.tellsFindings and not _tellsFindings(path):
             self._problem(path, _("its truth is a probability, which does not tell the findings apart"))
         self._look(path, image)
 
@@ -192,6 +192,11 @@ def _labelled(path):
     slice_ = Slice(path.stem, read_grey(path))
     truthPath = folder / ("Soft" if isSoft else "GT") / f"{path.stem}.png"
     return slice_.image, read_fitting(slice_, truthPath, read_grey if isSoft else read_labels), isSoft
+
+
+def _tellsFindings(path):
+    """Whether beside a slice's probability of infection there is that of consolidation."""
+    return (path.parents[1] / "Consolidation").is_dir()
 
 
 def _hasTruth(folder):

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from InfNetTrainingLib.RunFolder import writeRemoteNote
 from InfNetTrainingLib.SshErrors import SCRIPT
 
-_SENT = ("Imgs", "GT", "Soft", "slices.csv")
+_SENT = ("Imgs", "GT", "Soft", "Consolidation", "slices.csv")
 _SCRIPT = """\
 #!/bin/bash
 # Trains on another machine by SSH, with a key or an agent, so that no password is asked for.

@@ -120,6 +120,9 @@ def test_extra_slices_are_looked_at_too(module, makeSlices, slices, tmp_path):
     report = logic.check(slices, extraFolders=(str(healthy), str(soft)), kind="findings")
     faults = sorted(problem.text[:40] for problem in report.problems if problem.isError)
     assert len(faults) == 3 and all("does not tell" in text or "probability" in text for text in faults[1:])
+    shutil.copytree(soft / "Soft", soft / "Consolidation")
+    report = logic.check(slices, extraFolders=(str(soft),), kind="findings")
+    assert report.canTrain and report.problems == []
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,9 @@ def test_what_makes_studies_incomparable_is_told(tmp_path):
     other = replace(one, sources={"lobes": "zones", "lungs": SOURCE}, provenance=provenance)
     words = " ".join(comparison_warnings([one, other]))
     assert all(word in words for word in ("lobes", "infection models", "thresholds", "smallest lesion", "the lungs"))
+    averaged = replace(one, provenance={**one.provenance, "smoothing_mm": 4.0})  # there was none before
+    assert comparison_warnings([averaged, averaged]) == []
+    assert "averages across slices" in " ".join(comparison_warnings([one, averaged]))
 
 
 def test_the_map_has_what_the_table_counts(tmp_path):

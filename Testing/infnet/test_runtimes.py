@@ -9,7 +9,7 @@ from infnet.inference import runtimes
 from infnet.inference.runtimes import choose_runtime, make_runtime
 from infnet.inference.runtimes.batch_norm import NotFoldableError, fold_batch_norms
 from infnet.inference.runtimes.probabilities import Probabilities
-from infnet.inference.runtimes.pytorch import to_device
+from infnet.inference.runtimes.pytorch import TorchRuntime, to_device
 from infnet.networks import NETWORKS, InfectionGuidedUNet, build_network
 from infnet.weights.cards import ModelCard
 from infnet.weights.store import Model
@@ -223,3 +223,16 @@ def test_only_cuda_is_fed_from_pinned_memory():
     to_device(to_mps, torch.device("mps"))
     assert to_mps.asked == [("mps", {})]
     assert to_device(torch.rand(1), torch.device("meta")).device.type == "meta"
+
+
+def test_float32_is_not_rounded_to_tf32_on_cuda():
+    """What cuDNN would be told; without CUDA it has no effect."""
+
+    class Told(nn.Module):
+        def forward(self, x):
+            assert torch.backends.cudnn.enabled and not torch.backends.cudnn.allow_tf32
+            return Probabilities(x)
+
+    before = torch.backends.cudnn.allow_tf32
+    assert TorchRuntime(Told(), CPU, None)(torch.zeros(1, 1, 4, 4)).infection.shape == (1, 1, 4, 4)
+    assert torch.backends.cudnn.allow_tf32 == before

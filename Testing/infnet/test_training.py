@@ -113,6 +113,7 @@ def test_what_the_slices_do_not_show_cannot_be_learnt(toy_slices, tmp_path):
         (soft, findings, "soft truth"),
         (binary, tiny({"consolidation_head": True}), "label 2"),
         (soft, tiny({"consolidation_head": True}), "soft truth"),
+        ([replace(soft[-1], soft_consolidation=soft[-1].soft)], tiny({"consolidation_head": True}), "two or more"),
         (slices, tiny({"gate_head": True}), "slices without"),
         ([*slices, healthy], tiny({"gate_head": True}, healthy_share=0.0), "--healthy-share above 0"),
         ([*slices, healthy], tiny({"gate_head": True}, synthetic_lesions=1.0), "--synthetic-lesions below 1"),

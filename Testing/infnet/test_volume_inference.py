@@ -136,8 +136,9 @@ def test_the_threshold_decides(chest, threshold, found):
         assert (labels[voxels(chest.lungs) > 0] > 0).all()
 
 
+@pytest.mark.parametrize("smoothing_mm", [0.0, 4.0])
 @pytest.mark.parametrize("threshold", [0.02, 0.05, 0.3, 0.7])
-def test_a_result_can_be_labelled_by_any_higher_threshold_without_the_networks(chest, threshold):
+def test_a_result_can_be_labelled_by_any_higher_threshold_without_the_networks(chest, threshold, smoothing_mm):
     """The labels of one run follow from the candidates and the probability of any other."""
 
     def predict(slice_):
@@ -146,7 +147,8 @@ def test_a_result_can_be_labelled_by_any_higher_threshold_without_the_networks(c
         return replace(prediction, infection=probability, consolidation=np.where(slice_ > 0.5, np.float32(0.7), 0))
 
     segmented, other = (
-        segment_volume(chest.ct, lambda slices: map(predict, slices), chest.lungs, LOOK, t) for t in (threshold, 0.5)
+        segment_volume(chest.ct, lambda slices: map(predict, slices), chest.lungs, LOOK, t, smoothing_mm=smoothing_mm)
+        for t in (threshold, 0.5)
     )
     expected = voxels(segmented.labels)
     assert len(np.unique(expected)) == 3, "both findings"
@@ -189,7 +191,8 @@ def test_memory_grows_with_the_batch_and_not_with_the_volume():
     """Beside the CT and its labels, whose memory is SimpleITK's, less than a volume of probabilities, of 4 bytes."""
     chest = make_chest(noise_hu=0)
     tracemalloc.start()
-    segmented = segment_volume(chest.ct, lambda slices: map(BandPredictor.predict, slices), chest.lungs, LOOK)
+    predict = BandPredictor.predict
+    segmented = segment_volume(chest.ct, lambda slices: map(predict, slices), chest.lungs, LOOK, smoothing_mm=4.0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert voxels(segmented.labels).any()

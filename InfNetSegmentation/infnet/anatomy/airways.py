@@ -39,10 +39,10 @@ def _trachea_seeds(hu: HU, air: Mask, spacing: Spacing) -> list[tuple[int, int, 
         for region in regionprops(components, hu[z]):
             if (
                 60 < region.area * pixel_mm2 < 700
-                and region.solidity > 0.8
-                and region.eccentricity < 0.92
                 and region.intensity_min < -940
                 and region.intensity_mean < -800
+                and region.eccentricity < 0.92
+                and region.solidity > 0.8
             ):
                 section = np.where(components == region.label, hu[z], 0)
                 y, x = np.unravel_index(np.argmin(section), section.shape)

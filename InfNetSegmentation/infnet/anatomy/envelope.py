@@ -1,5 +1,7 @@
 """The envelope of the lungs, in which dense lung is looked for, and the convex hulls that it is made of."""
 
+import math
+
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ def lung_envelope(lungs: Labels, spacing: Spacing) -> Labels:
     envelope = np.zeros_like(lungs)
     angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     disc = _MARGIN_MM * np.stack([np.sin(angles), np.cos(angles)], axis=1) / spacing[1:]
-    for z, section in enumerate(lungs):
+    for section, found in zip(lungs, envelope, strict=True):
         if not section.any():
             continue
         for side in _SIDES:
@@ -35,9 +37,8 @@ def lung_envelope(lungs: Labels, spacing: Spacing) -> Labels:
             if len(ends) > 2:  # fewer points for the second hull; joggled, since they can lie on one line
                 ends = ends[ConvexHull(ends, qhull_options="QJ").vertices]
             # The hull of points moved round a disc is the hull of the points, widened by the disc.
-            outline = (ends[:, None] + disc).reshape(-1, 2)
-            envelope[z][_within_hull(outline, section.shape)] = side
-        np.copyto(envelope[z], section, where=section > 0)
+            _fill_hull(found, (ends[:, None] + disc).reshape(-1, 2), side)
+        np.copyto(found, section, where=section > 0)
     return envelope
 
 
@@ -62,14 +63,20 @@ def _ends(mask: Mask) -> NDArray[np.intp]:
 def hull_of_pixels(mask: Mask) -> Mask:
     """Convex hull of a section's pixels, of their squares rather than of their centres."""
     half = np.array([(-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5)])
-    return _within_hull((_ends(mask)[:, None] + half).reshape(-1, 2), mask.shape)
+    hull = np.zeros_like(mask)
+    _fill_hull(hull, (_ends(mask)[:, None] + half).reshape(-1, 2), True)
+    return hull
 
 
-def _within_hull(points: NDArray[np.generic], shape: tuple[int, ...]) -> Mask:
-    """Pixels of an image of this shape that are in the convex hull of points (row, column), or on its border."""
+def _fill_hull(section: NDArray[np.generic], points: NDArray[np.generic], value: int) -> None:
+    """Set the pixels that are in the convex hull of points (row, column), or on its border."""
     sides = ConvexHull(points).equations
-    rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])
-    top, bottom = points[:, 0].min(), points[:, 0].max()
+    (top, left), (bottom, right) = points.min(axis=0), points.max(axis=0)
+    part = tuple(
+        slice(max(0, math.ceil(low - _ROUNDING)), min(size - 1, math.floor(high + _ROUNDING)) + 1)
+        for low, high, size in zip((top, left), (bottom, right), section.shape, strict=True)
+    )
+    rows, columns = np.arange(part[0].start, part[0].stop)[:, None], np.arange(part[1].start, part[1].stop)
 
     def bounds(of: NDArray[np.float64]) -> NDArray[np.float64]:
         """Column at which each side, of those that are not along the rows, cuts each row."""
@@ -77,5 +84,4 @@ def _within_hull(points: NDArray[np.generic], shape: tuple[int, ...]) -> Mask:
 
     first = bounds(sides[sides[:, 1] < -_ROUNDING]).max(axis=1, keepdims=True)
     last = bounds(sides[sides[:, 1] > _ROUNDING]).min(axis=1, keepdims=True)
-    inside = (columns >= first - _ROUNDING) & (columns <= last + _ROUNDING)
-    return np.asarray(inside & (rows >= top - _ROUNDING) & (rows <= bottom + _ROUNDING))
+    np.copyto(section[part], value, where=(columns >= first - _ROUNDING) & (columns <= last + _ROUNDING))

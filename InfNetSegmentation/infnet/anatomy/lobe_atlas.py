@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import least_squares
 
+from infnet.anatomy.morphology import box_of
 from infnet.anatomy.regions import LOBES
 from infnet.data.orientation import AxialView
 from infnet.errors import AtlasError
@@ -80,11 +81,11 @@ def fit_atlas(lungs: sitk.Image, progress: Progress = silent) -> sitk.Image:
     view = AxialView(lungs)
     mask = view.voxels
     lobes = np.zeros(mask.shape, np.uint8)
-    boxes = ndimage.find_objects(mask, max_label=2)
     for side, atlas in _atlas().items():
         progress("lobes", side - 1, 2)
-        if (box := boxes[side - 1]) is not None:
-            part = (slice(None), *box[1:])  # the height is kept: whether the scan cuts off a lung shows at its ends
+        if np.any(mask == side):
+            _, *in_plane = box_of(mask == side)
+            part = (slice(None), *in_plane)  # the height is kept: whether the scan cuts off a lung shows at its ends
             lung = mask[part] == side
             _check_whole(lung)
             _fill(lobes[part], lung, view.spacing, atlas)
@@ -178,20 +179,22 @@ def fill_lobes(
     distances = lung_distances(lung, spacing)
     to_atlas = fit(distances, atlas.lung)
     there = to_atlas(distances.points())
-    (box,) = ndimage.find_objects(lung.view(np.uint8))
-    coarse = {}
-    for label, lobe in atlas.lobes.items():
-        coarse[label] = sitk.GetImageFromArray(lobe.at(there).reshape(distances.values.shape).astype(np.float32))
-        coarse[label].SetSpacing([GRID_MM] * 3)
-        coarse[label].SetOrigin(distances.origin[::-1])
-    for start in range(box[0].start, box[0].stop, _SLAB):  # of a whole lung, the distances alone would take gigabytes
-        slab = (slice(start, min(start + _SLAB, box[0].stop)), *box[1:])
-        grid = sitk.Image([axis.stop - axis.start for axis in slab[::-1]], sitk.sitkUInt8)
-        grid.SetSpacing(spacing[::-1])
-        grid.SetOrigin([axis.start * step for axis, step in zip(slab[::-1], spacing[::-1], strict=True)])
-        fine = [sitk.GetArrayFromImage(sitk.Resample(image, grid)) for image in coarse.values()]
-        lobes = np.array(list(coarse), np.uint8)[np.argmin(fine, axis=0)]
-        labels[slab][lung[slab]] = lobes[lung[slab]]
+    coarse = {
+        label: lobe.at(there).reshape(distances.values.shape).astype(np.float32) for label, lobe in atlas.lobes.items()
+    }
+    box = box_of(lung)
+    along_z, along_y, along_x = (
+        _interpolation(part, step, first, count)
+        for part, step, first, count in zip(box, spacing, distances.origin, distances.values.shape, strict=True)
+    )
+    for start in range(0, len(along_z), _SLAB):  # of a whole lung, the distances alone would take gigabytes
+        here = along_z[start : start + _SLAB]
+        slab = (slice(box[0].start + start, box[0].start + start + len(here)), *box[1:])
+        nearest = np.full([len(here), len(along_y), len(along_x)], np.inf, np.float32)
+        for label, values in coarse.items():
+            distance = along_y @ np.tensordot(here, values, 1) @ along_x.T
+            np.copyto(labels[slab], label, where=(distance < nearest) & lung[slab])
+            np.minimum(nearest, distance, out=nearest)
     return overlap(distances, atlas.lung, to_atlas)
 
 
@@ -225,7 +228,7 @@ def _coarse(
     mask: NDArray[np.bool_], spacing: NDArray[np.float64], like: Distances | None = None
 ) -> tuple[NDArray[np.bool_], Points]:
     """A mask on a grid of `GRID_MM` with a margin, or on that of ``like``, and the grid's origin in mm."""
-    (box,) = ndimage.find_objects(mask.view(np.uint8))
+    box = box_of(mask)
     factors = [max(1, round(GRID_MM / 2 / step)) for step in spacing]
     # A rim of background, for the interpolation at the mask's edge; and whole blocks, without what is left over.
     padded = np.pad(mask[box], [(2 * n, 3 * n) for n in factors])
@@ -246,6 +249,14 @@ def _coarse(
     grid.SetSpacing([GRID_MM] * 3)
     grid.SetOrigin(origin[::-1])
     return sitk.GetArrayFromImage(sitk.Resample(image, grid)) >= 0.5, origin
+
+
+def _interpolation(part: slice, step: float, first: float, count: int) -> Array:
+    """Linear interpolation along an axis as a matrix: voxels ``part``, ``step`` mm apart, from ``count`` of the grid's,
+    the first of which is at ``first`` mm."""
+    index = (np.arange(part.start, part.stop) * step - first) / GRID_MM
+    weights: Array = np.maximum(1 - abs(index[:, None] - np.arange(count)), 0).astype(np.float32)
+    return weights
 
 
 def _signed_distance(inside: NDArray[np.bool_]) -> Array:

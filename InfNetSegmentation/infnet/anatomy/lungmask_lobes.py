@@ -22,9 +22,12 @@ def lungmask_ready() -> bool:
     if importlib.util.find_spec("lungmask") is None:
         return False
     import torch
-    from lungmask.mask import MODEL_URLS
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"
+    if not any(folder.glob("*.pth")):  # to import lungmask takes a second
+        return False
+    from lungmask.mask import MODEL_URLS
+
     return all((folder / MODEL_URLS[model][0].rpartition("/")[2]).is_file() for model in (_MODEL, _FILL_MODEL))
 
 

@@ -5,6 +5,8 @@ airways, in two parts, with a smooth border. A threshold does not see consolidat
 chest wall is regained by closing, and `infnet.anatomy.envelope.lung_envelope` is wide enough for the rest.
 """
 
+import math
+
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
@@ -12,8 +14,8 @@ from scipy import ndimage
 
 from infnet.anatomy.airways import find_airways
 from infnet.anatomy.envelope import hull_of_pixels
-from infnet.anatomy.morphology import Mask, Spacing, closing, dilate, erode, in_mm, opening
-from infnet.anatomy.parting import LEFT, RIGHT, are_beside, centre_of, shrink_factors, sizes_of, split_lungs
+from infnet.anatomy.morphology import Box, Mask, Spacing, box_of, closing, dilate, erode, in_mm, opening
+from infnet.anatomy.parting import LEFT, RIGHT, are_beside, centre_of, means_of, shrink_factors, sizes_of, split_lungs
 from infnet.data.orientation import AxialView
 from infnet.errors import NoLungError
 from infnet.reporting import Progress, silent
@@ -50,10 +52,11 @@ def segment_lungs(ct: sitk.Image, progress: Progress = silent, name: object = "t
     view = AxialView(ct)
     axial = view.image
     working = sitk.BinShrink(axial, shrink_factors(axial))
-    hu = np.maximum(sitk.GetArrayFromImage(working).astype(np.float32), -1024)
+    whole = np.maximum(sitk.GetArrayFromImage(working).astype(np.float32), -1024)
     spacing = np.array(working.GetSpacing()[::-1])
     progress("lungs", 1, 6)
-    air = _air_inside_body(hu, spacing)
+    box, air = _air_inside_body(whole, spacing)
+    hu = whole[box]
     progress("lungs", 2, 6)
     airways = find_airways(hu, air, spacing)
     progress("lungs", 3, 6)
@@ -61,9 +64,10 @@ def segment_lungs(ct: sitk.Image, progress: Progress = silent, name: object = "t
     if lungs is None:
         raise NoLungError(f"{name}: no lung was found. Is it a chest CT in Hounsfield units?")
     progress("lungs", 4, 6)
-    lungs = _close(lungs, airways, spacing)
+    closed = np.zeros(whole.shape, np.uint8)
+    closed[box] = _close(lungs, airways, spacing)
     progress("lungs", 5, 6)
-    labels = _on_full_grid(lungs, working, axial)
+    labels = _on_full_grid(closed, working, axial)
     progress("lungs", 6, 6)
     return view.restore(labels)
 
@@ -88,44 +92,65 @@ def lung_warnings(lungs: sitk.Image) -> list[str]:
     return []
 
 
-def _air_inside_body(hu: HU, spacing: Spacing) -> Mask:
-    """Air that is neither outside the body nor in the table, without larger pockets of gas."""
+def _air_inside_body(hu: HU, spacing: Spacing) -> tuple[Box, Mask]:
+    """The box around the body, and the air in it that is neither outside the body nor a larger pocket of gas."""
     air = hu < _AIR_BELOW_HU
     tissue = in_mm(opening, ~air, spacing, (0, _TABLE_SHELL_MM, _TABLE_SHELL_MM))
     components, _ = ndimage.label(tissue)
-    sizes = sizes_of(components)
-    body = tissue & (components == np.argmax(sizes))
+    body = tissue & (components == np.argmax(sizes_of(components)))
+    if not body.any():
+        return (slice(None),) * 3, body
+    box = (slice(None), *box_of(body)[1:])  # the height is kept, by which the trachea is looked for
+    body = body[box]
     hulls = np.stack([hull_of_pixels(section) if section.any() else section for section in body])
 
     components, _ = ndimage.label(air)
-    outside = np.zeros(components.max() + 1, bool)
+    sizes = sizes_of(components)
+    outside = np.zeros(len(sizes), bool)
     # A lung in a tightly cropped CT touches the border too: what tells it from outside air is its density.
     at_border = np.union1d(components[:, [0, -1], :], components[:, :, [0, -1]])
-    outside[at_border] = _means(hu, components)[at_border] < _GAS_BELOW_HU
+    at_border = at_border[at_border > 0]
+    outside[at_border] = means_of(hu, components, sizes)[at_border] < _GAS_BELOW_HU
     # Where clothes or a blanket lie in outside air, it is as dense as a lung, but not between two parts of the body.
+    components = components[box]
     enclosed = _between(body, axis=1) | _between(body, axis=2)
-    outside |= np.bincount(components[enclosed], minlength=len(outside)) < 0.5 * np.bincount(components.ravel())
+    outside |= np.bincount(components[enclosed], minlength=len(outside)) < 0.5 * sizes
+    inside = np.zeros_like(air)
+    inside[box] = air[box] & ~outside[components] & hulls
+    if inside.any():
+        # Where only a thin wall parts stomach and lung, they are one component.
+        _, *in_plane = box_of(inside)
+        near = (slice(None), *(_widened(part, step) for part, step in zip(in_plane, spacing[1:], strict=True)))
+        inside[near] &= ~_pockets_of_gas(hu[near], spacing)
+    return box, inside[box]
 
-    # Where only a thin wall parts stomach and lung, they are one component.
+
+def _widened(part: slice, step_mm: float) -> slice:
+    """A part of an axis, and as much around it as has a say in which of its voxels are in a pocket of gas."""
+    margin = math.ceil((2 * _POCKET_MM + _BOWEL_WALL_MM) / step_mm) + 2  # for the rounding of radii, and the filter
+    return slice(max(0, part.start - margin), part.stop + margin)
+
+
+def _pockets_of_gas(hu: HU, spacing: Spacing) -> Mask:
     gas = ndimage.uniform_filter(hu, (1, 3, 3)) < _POCKET_BELOW_HU
     # Half of a slice counts, or of slices of 8 mm it would take three to show what one is filled with.
     pockets = in_mm(erode, gas, spacing, (_POCKET_MM - spacing[0] / 2, _POCKET_MM, _POCKET_MM))
-    pockets = in_mm(dilate, pockets, spacing, (_POCKET_MM + _BOWEL_WALL_MM,) * 3)
-    return np.asarray(air & ~outside[components] & hulls & ~pockets)
+    return in_mm(dilate, pockets, spacing, (_POCKET_MM + _BOWEL_WALL_MM,) * 3)
 
 
 def _between(body: Mask, axis: int) -> Mask:
     """Voxels with a part of the body on both sides along an axis."""
-    return np.asarray(
-        np.logical_or.accumulate(body, axis) & np.flip(np.logical_or.accumulate(np.flip(body, axis), axis), axis)
-    )
+    places = np.arange(body.shape[axis]).reshape([-1 if n == axis else 1 for n in range(3)])
+    first = body.argmax(axis, keepdims=True)
+    last = body.shape[axis] - 1 - np.flip(body, axis).argmax(axis, keepdims=True)
+    return np.asarray((places >= first) & (places <= last) & body.any(axis, keepdims=True))
 
 
 def _two_lungs(hu: HU, air: Mask, spacing: Spacing) -> Labels | None:
     """The lungs among the pieces of air, as labels; None if there are none."""
     components, _ = ndimage.label(air)
     sizes = sizes_of(components)
-    sizes[_means(hu, components) < _GAS_BELOW_HU] = 0
+    sizes[means_of(hu, components, sizes) < _GAS_BELOW_HU] = 0
     largest = components == np.argmax(sizes)
     section_mm2 = largest.sum(axis=(1, 2)).max() * spacing[1] * spacing[2]
     if not sizes.any() or section_mm2 < _SMALLEST_SECTION_MM2:
@@ -164,7 +189,8 @@ def _close(lungs: Labels, airways: Mask, spacing: Spacing) -> Labels:
         lung = lung | _lateral_dents(lung, side, spacing)
         at_wall = in_mm(closing, lung, spacing, (0, _WALL_CLOSING_MM, _WALL_CLOSING_MM))
         lung = in_mm(closing, lung | (at_wall & _faces_chest_wall(lung, side)), spacing, (_CLOSING_MM,) * 3)
-        lung = ndimage.binary_fill_holes(lung)
+        around, _ = ndimage.label(np.pad(~lung, 1, constant_values=True))
+        lung = around[1:-1, 1:-1, 1:-1] != around[0, 0, 0]  # with its holes, which are not connected with that
         closed[box][lung & (closed[box] == 0) & ~airways[box]] = side
     return closed
 
@@ -209,17 +235,21 @@ def _on_full_grid(lungs: Labels, working: sitk.Image, axial: sitk.Image) -> Labe
             slice(max(0, (extent.start - 1) * factor), min(size, (extent.stop + 1) * factor))
             for extent, factor, size in zip(box, factors, labels.shape, strict=True)
         )
-        image = sitk.GetImageFromArray(np.where(lungs == side, np.uint8(200), np.uint8(0)))
+        image = sitk.GetImageFromArray((lungs == side) * np.uint8(200))
         image.CopyInformation(working)
+        start, size = [part.start for part in region[::-1]], [part.stop - part.start for part in region[::-1]]
         # The working grid can end a little before the CT's does: extrapolate.
-        image = sitk.Resample(image, axial[region[::-1]], sitk.Transform(), sitk.sitkLinear, 0, sitk.sitkUInt8, True)
+        image = sitk.Resample(
+            image,
+            size,
+            sitk.Transform(),
+            sitk.sitkLinear,
+            axial.TransformIndexToPhysicalPoint(start),
+            axial.GetSpacing(),
+            axial.GetDirection(),
+            0,
+            sitk.sitkUInt8,
+            True,
+        )
         labels[region][sitk.GetArrayViewFromImage(image) >= 100] = side
     return labels
-
-
-def _means(hu: HU, components: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Mean HU by component; 0 for the background."""
-    inside = components > 0
-    labels, count = components[inside], int(components.max()) + 1
-    means: NDArray[np.float64] = np.bincount(labels, hu[inside], count) / np.bincount(labels, minlength=count).clip(1)
-    return means

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 Spacing = NDArray[np.float64]  # mm, (z, y, x)
 Radius = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
 
 
 def dilate(mask: Mask, radius: Radius) -> Mask:
@@ -52,6 +53,15 @@ def in_mm(
     """A binary operation with an ellipsoid of these radii (z, y, x)."""
     rz, ry, rx = (round(mm / s) for mm, s in zip(radius_mm, spacing, strict=True))
     return operation(mask, (rz, ry, rx))
+
+
+def box_of(mask: Mask) -> Box:
+    """The box around a mask that is not empty."""
+    shadow = mask.any(axis=0)
+    lines = (mask.any(axis=(1, 2)), np.any(shadow, axis=1), np.any(shadow, axis=0))
+    ends = [np.flatnonzero(line)[[0, -1]] for line in lines]
+    z, y, x = (slice(int(first), int(last) + 1) for first, last in ends)
+    return z, y, x
 
 
 def _ball(radius: Radius) -> Mask:

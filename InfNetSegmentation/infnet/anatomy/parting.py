@@ -6,13 +6,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from infnet.anatomy.morphology import Mask, Spacing
+from infnet.anatomy.morphology import Mask, Spacing, box_of
 from infnet.data.orientation import AxialView
 
 RIGHT, LEFT = 1, 2
 """Labels of the lungs."""
 
 _WORKING_SPACING_MM = 2.0
+_PIECE = 1 << 20  # voxels
 
 
 def part_lungs(mask: sitk.Image) -> sitk.Image:
@@ -46,7 +47,7 @@ def shrink_factors(image: sitk.Image) -> list[int]:
 
 def split_lungs(piece: Mask, spacing: Spacing) -> list[Mask]:
     """Lungs that touch, parted at their narrowest connection; the piece alone if it is one lung."""
-    (box,) = ndimage.find_objects(piece.view(np.uint8))
+    box = box_of(piece)
     inside = piece[box]
     depth = ndimage.distance_transform_edt(np.pad(inside, ((0, 0), (1, 1), (1, 1))), sampling=spacing)
     depth = depth[:, 1:-1, 1:-1].astype(np.float32)
@@ -78,6 +79,24 @@ def centre_of(mask: Mask) -> NDArray[np.float64]:
 
 def sizes_of(components: NDArray[np.int32]) -> NDArray[np.int64]:
     """Number of voxels by component; none for the background."""
-    sizes = np.bincount(components.ravel())
+    sizes = _sums(components, None).astype(np.int64)
     sizes[0] = 0
     return sizes
+
+
+def means_of(
+    values: NDArray[np.floating], components: NDArray[np.int32], sizes: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Mean of the voxels' values by component, given `sizes_of` them; that of the background is of no use."""
+    means: NDArray[np.float64] = _sums(components, values) / sizes.clip(1)
+    return means
+
+
+def _sums(components: NDArray[np.int32], values: NDArray[np.floating] | None) -> NDArray[np.float64]:
+    """Sums of the voxels' values by component, piece by piece: NumPy makes numbers of eight bytes of them."""
+    labels, weights = components.ravel(), None if values is None else values.ravel()
+    sums = np.zeros(int(labels.max(initial=0)) + 1)
+    for start in range(0, len(labels), _PIECE):
+        piece = slice(start, start + _PIECE)
+        sums += np.bincount(labels[piece], None if weights is None else weights[piece], len(sums))
+    return sums

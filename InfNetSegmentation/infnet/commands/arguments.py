@@ -60,8 +60,8 @@ def probability(text: str) -> float:
     return value
 
 
-def volume_ml(text: str) -> float:
+def not_negative(text: str) -> float:
     value = float(text)
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a volume in mL, of 0 or more")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
     return value

@@ -13,7 +13,7 @@ from infnet.commands.arguments import (
     add_precision_argument,
     add_runtime_argument,
     add_trust_argument,
-    volume_ml,
+    not_negative,
 )
 from infnet.commands.tables import table_lines
 from infnet.errors import InputError, OutputError
@@ -57,10 +57,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--minimum-lesion-ml",
-        type=volume_ml,
+        type=not_negative,
         default=0.0,
         metavar="ML",
         help="leave out connected pieces of infection that are smaller; default %(default)s, none",
+    )
+    parser.add_argument(
+        "--smoothing-mm",
+        type=not_negative,
+        default=4.0,
+        metavar="MM",
+        help="average the networks' maps with those of neighbouring slices, by a Gaussian of this standard deviation; "
+        "0: each slice by itself; default %(default)s",
     )
     add_model_arguments(parser)
     add_precision_argument(parser, "32")

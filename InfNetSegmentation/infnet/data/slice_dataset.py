@@ -33,9 +33,10 @@ class SliceDataset(Dataset[Sample]):
     """Slices resized to ``size``² pixels and, if ``augment``, augmented, on ``device``.
 
     Indexed by (index, seed): the augmentation is a function of the seed alone, so a resumed training sees what
-    an undisturbed one would have seen. The prior is the given infection map or, three times in ten and where none
-    was given, the true mask: the multi-class network learns to use either. ``synthetic_lesions`` is the share of
-    healthy slices that lesions are painted into (`infnet.data.synthetic_lesions`).
+    an undisturbed one would have seen (but for noise, where it goes on with another kind of device). The prior is the
+    given infection map or, three times in ten and where none was given, the true mask: the multi-class network learns
+    to use either. ``synthetic_lesions`` is the share of healthy slices that lesions are painted into
+    (`infnet.data.synthetic_lesions`).
     """
 
     def __init__(
@@ -69,9 +70,7 @@ class SliceDataset(Dataset[Sample]):
             if labelled.soft is not None:
                 infected = unit_range(labelled.soft)
                 given.append(infected)
-                if labelled.soft_consolidation is None:
-                    given.append(np.zeros_like(infected))
-                else:
+                if labelled.soft_consolidation is not None:
                     given.append(infected * unit_range(labelled.soft_consolidation))
             # As one: each warp is paid for once.
             maps = tv_tensors.Image(torch.from_numpy(np.stack(given)).to(self._device))
@@ -82,8 +81,11 @@ class SliceDataset(Dataset[Sample]):
                 image, painted = add_lesions(image)
                 labels, prior = painted[None], (painted[None] > 0).float()
             image = self._intensity(tv_tensors.Image(image)).clamp(0, 1)
-        truth = soft or [(labels > 0).float(), (labels == CONSOLIDATION.label).float()]
-        return Sample(*(t.as_subclass(torch.Tensor) for t in (image, labels[0], prior, *truth)))
+        if soft:
+            mask, consolidation = soft[0], soft[1] if len(soft) > 1 else torch.zeros_like(soft[0])
+        else:
+            mask, consolidation = (labels > 0).float(), (labels == CONSOLIDATION.label).float()
+        return Sample(*(t.as_subclass(torch.Tensor) for t in (image, labels[0], prior, mask, consolidation)))
 
 
 class SeededSampler(Sampler[tuple[int, int]]):

@@ -3,9 +3,12 @@
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import SimpleITK as sitk
@@ -49,7 +52,8 @@ class Case:
 class Settings:
     """How cases are segmented. None for a model is the shipped one, None for the threshold the model's own.
 
-    Lesions of less than ``minimum_lesion_ml`` are left out (`infnet.quantification.lesions`).
+    Lesions of less than ``minimum_lesion_ml`` are left out (`infnet.quantification.lesions`). ``smoothing_mm`` is the
+    standard deviation of the mean over neighbouring slices' maps (`infnet.inference.joining`); 0: each by itself.
     ``lobe_source`` is one of `infnet.anatomy.lobes.SOURCES`, or `NO_LOBES`.
     """
 
@@ -57,6 +61,7 @@ class Settings:
     labels_model: str | None = None
     threshold: float | None = None
     minimum_lesion_ml: float = 0.0
+    smoothing_mm: float = 4.0
     device: str = "auto"
     lobe_source: str = "auto"
     precision: str = "32"
@@ -101,7 +106,9 @@ def segment_case(
     missed = lung_warnings(lungs)
     look = SliceLook(window=predictor.window)
     with timed(seconds, "back-mapping"):
-        segmented = segment_volume(ct, predictor, lungs, look, predictor.threshold, progress, seconds)
+        segmented = segment_volume(
+            ct, predictor, lungs, look, predictor.threshold, progress, seconds, settings.smoothing_mm
+        )
     seconds["back-mapping"] -= seconds["network"]
     asked = {**predictor.provenance, "threshold": predictor.threshold}
     more_warnings = predictor.warnings
@@ -129,6 +136,7 @@ def segment_case(
         **sources,
         "window_hu": list(look.window),
         "minimum_lesion_ml": settings.minimum_lesion_ml,
+        "smoothing_mm": settings.smoothing_mm,
         "smallest_crop": look.smallest_crop,
         "transposed": look.transposed,
         "slices": segmented.slices.with_lung,
@@ -159,6 +167,7 @@ def segment_into_study(case: Case, settings: Settings, studies: Path, progress: 
     """Read, segment and measure a case and write its study, ``studies/NAME``. Models are loaded once a process."""
     seconds: dict[str, float] = {}
     progress("read", 0, 1)
+    begin_imports()
     with timed(seconds, "read"):
         ct, warnings = read_ct(case.ct, settings.trust_hu)
     load = partial(_predictor, settings)
@@ -187,6 +196,7 @@ def inputs(case: Case, settings: Settings) -> dict[str, Any]:
         **{key: path and _fingerprint(path) for key, path in files.items()},
         "threshold": settings.threshold,
         "minimum_lesion_ml": settings.minimum_lesion_ml,
+        "smoothing_mm": settings.smoothing_mm,
         "lobe_source": settings.lobe_source,
         "date": case.date,
         "patient": case.patient,
@@ -243,6 +253,16 @@ def _without_small_lesions(findings: sitk.Image, minimum_ml: float) -> sitk.Imag
     image = sitk.GetImageFromArray(kept)
     image.CopyInformation(findings)
     return image
+
+
+def begin_imports() -> None:
+    """Import what predictors need, PyTorch above all, in a thread beside the caller."""
+
+    def work() -> None:
+        with suppress(ImportError, OSError):  # who asks for a predictor is told (OSError: of a DLL)
+            import_module("infnet.inference.predictor")
+
+    Thread(target=work, daemon=True).start()
 
 
 def load_predictor(settings: Settings) -> "SlicePredictor":

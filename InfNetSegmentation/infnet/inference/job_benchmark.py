@@ -51,6 +51,7 @@ def measure_job(ct: Path, settings: Settings, study: Path, progress: Progress = 
         "--labels-model": settings.labels_model,
         "--threshold": settings.threshold,
         "--minimum-lesion-ml": settings.minimum_lesion_ml,
+        "--smoothing-mm": settings.smoothing_mm,
         "--device": settings.device,
         "--lobe-source": settings.lobe_source,
         "--precision": settings.precision,

@@ -19,9 +19,10 @@ from infnet.inference.mirror_images import MIRRORINGS, InfectionPrediction, mean
 from infnet.inference.runtimes import choose_runtime, make_runtime
 from infnet.inference.runtimes.probabilities import FindingsProbabilities, InfectionProbabilities
 from infnet.inference.runtimes.pytorch import TorchRuntime
+from infnet.inference.slices import finding_labels
 from infnet.inference.volume import LOWEST_THRESHOLD
 from infnet.weights.cards import DEFAULT_MODELS
-from infnet.weights.store import Model, load_model
+from infnet.weights.store import Model, StoredModel, read_model
 
 FloatSlice = NDArray[np.float32]
 
@@ -46,8 +47,7 @@ class SlicePrediction:
 
     def labels(self, threshold: float) -> NDArray[np.uint8]:
         """(H, W) uint8: 0 background, 1 ground-glass opacity, 2 consolidation, within infection ≥ threshold."""
-        finding = np.where(self.consolidation > 0.5, 2, 1)
-        return np.where(self.infection >= threshold, finding, 0).astype(np.uint8)
+        return finding_labels(self.infection, self.consolidation, threshold)
 
 
 class SlicePredictor:
@@ -57,7 +57,7 @@ class SlicePredictor:
     consolidation head, ``findings`` is None. Where the infection model has a gate, slices below its card's
     ``gate_threshold`` are emptied, and no network sees them again: neither their mirror images nor, in the multi-class
     network, their maps. That network is not shown either what has no pixel of at least `LOWEST_THRESHOLD`, or of the
-    ``threshold`` if that is lower (None: the model's own), since labels depend on it nowhere else.
+    ``threshold`` if that is lower (None: the model's own), since that slice's labels depend on it nowhere else.
 
     Call it with slices (H, W) float32 in [0, 1], of any sizes; it yields one `SlicePrediction` a slice, in
     order, batch by batch; the next batch is asked for in a second thread while the networks look at one.
@@ -70,8 +70,8 @@ class SlicePredictor:
 
     def __init__(
         self,
-        infection: Model,
-        findings: Model | None,
+        infection: Model | StoredModel,
+        findings: Model | StoredModel | None,
         device: str = "auto",
         batch_size: int | None = None,
         precision: str = "32",
@@ -107,9 +107,9 @@ class SlicePredictor:
         threshold: float | None = None,
     ) -> "SlicePredictor":
         """The predictor of two models by name or path; None is the shipped one, or none where it is not needed."""
-        infection = load_model(model or DEFAULT_MODELS["infection"])
+        infection = read_model(model or DEFAULT_MODELS["infection"])
         alone = labels_model is None and infection.card.tells_findings
-        findings = None if alone else load_model(labels_model or DEFAULT_MODELS["findings"])
+        findings = None if alone else read_model(labels_model or DEFAULT_MODELS["findings"])
         return cls(infection, findings, device, precision=precision, runtime=runtime, threshold=threshold)
 
     @property

@@ -61,6 +61,17 @@ class SliceLook:
         return slice(start, start + size)
 
 
+def finding_labels(
+    infection: NDArray[np.float32], consolidation: NDArray[np.float32], threshold: float
+) -> NDArray[np.uint8]:
+    """0 background, 1 ground-glass opacity, 2 consolidation, within infection ≥ threshold; all of one shape.
+
+    ``infection``: probability of infection; ``consolidation``: that of consolidation where there is infection.
+    """
+    finding = np.where(consolidation > 0.5, 2, 1)
+    return np.where(infection >= threshold, finding, 0).astype(np.uint8)
+
+
 def _box(mask: NDArray[np.generic]) -> Box:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

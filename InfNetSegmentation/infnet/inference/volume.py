@@ -13,7 +13,8 @@ from infnet.anatomy.envelope import lung_envelope
 from infnet.data.nrrd import write_nrrd
 from infnet.data.orientation import AxialView
 from infnet.data.volumes import write_image
-from infnet.inference.slices import Box, SliceLook
+from infnet.inference.joining import SliceMaps, joined
+from infnet.inference.slices import Box, SliceLook, finding_labels
 from infnet.inference.stages import Seconds, timed
 from infnet.reporting import Progress, silent
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:  # it imports torch
     from infnet.inference.predictor import SlicePrediction
 
 LOWEST_THRESHOLD = 0.05
-"""From this probability on, the finding of each voxel is told whatever the threshold: a result can be labelled by any
-threshold above it without the networks, exactly as they would have been asked with that one."""
+"""From this probability on, the finding of each voxel is told whatever the threshold: a result of any threshold above
+it can be labelled by any other one without the networks, exactly as they would have been asked with that one."""
 
 Predictor = Callable[[Iterable[NDArray[np.float32]]], Iterator["SlicePrediction"]]
 
@@ -102,8 +103,9 @@ def segment_volume(
     threshold: float = 0.5,
     progress: Progress = silent,
     seconds: Seconds | None = None,
+    smoothing_mm: float = 0.0,
 ) -> SegmentedVolume:
-    """Segment a CT (HU) of any direction, slice by axial slice.
+    """Segment a CT (HU) of any direction, slice by axial slice, whose maps are then joined (`joined`).
 
     ``lungs`` is a lung mask on the CT's grid, as of `infnet.anatomy.lungs.segment_lungs`. Infection is accepted
     within the mask's envelope, not only within the mask, which lacks consolidated lung. Slices without lung are
@@ -120,20 +122,29 @@ def segment_volume(
     labels.CopyInformation(ct)
     infection, candidates = LungMap(labels, np.float32), LungMap(labels, np.uint8)
     without_infection = 0
-    progress("infection", 0, len(crops))
-    predictions = predictor(look.render(view.voxels[z][box]) for z, box in crops.items())
-    for done, (z, box) in enumerate(crops.items(), start=1):
-        with timed({} if seconds is None else seconds, "network"):
-            prediction = next(predictions)
-        probability = look.restore(prediction.infection)
-        infection.add(z, box, insides[z], probability)
-        candidate = look.restore(prediction.labels(min(threshold, LOWEST_THRESHOLD))) * insides[z]
+
+    def maps() -> Iterator[SliceMaps]:
+        nonlocal without_infection
+        progress("infection", 0, len(crops))
+        predictions = predictor(look.render(view.voxels[z][box]) for z, box in crops.items())
+        for done, (z, box) in enumerate(crops.items(), start=1):
+            with timed({} if seconds is None else seconds, "network"):
+                prediction = next(predictions)
+            without_infection += not prediction.passed
+            # In memory as the CT is, since `joined` goes over them again and again.
+            restored = (
+                np.ascontiguousarray(look.restore(map_)) for map_ in (prediction.infection, prediction.consolidation)
+            )
+            yield SliceMaps(z, box, insides[z], *restored)
+            progress("infection", done, len(crops))
+
+    for z, box, inside, probability, consolidation in joined(maps(), float(view.spacing[0]), smoothing_mm):
+        infection.add(z, box, inside, probability)
+        candidate = finding_labels(probability, consolidation, min(threshold, LOWEST_THRESHOLD)) * inside
         candidates.add(z, box, candidate > 0, candidate)
         section = np.zeros(view.voxels.shape[1:], np.uint8)
         section[box] = candidate * (probability >= threshold)
         if section.any():
             view.paste(section, z, labels)
-        without_infection += not prediction.passed
-        progress("infection", done, len(crops))
     counts = SliceCounts(len(crops), len(view.voxels) - len(crops), without_infection)
     return SegmentedVolume(labels, infection, candidates, counts)

@@ -2,15 +2,15 @@
 
 An encoder maps (N, 3, H, W) to f2, f3, f4, f5, each half as high and wide as the one before; its ``channels``
 are their numbers of channels. The paper's f1 is not used by any part of Inf-Net.
+
+timm and torchvision, which take two seconds to import, are imported where an encoder is built.
 """
 
 from collections.abc import Mapping
 from typing import Protocol
 
-import timm
 import torch
 from torch import nn
-from torchvision.models import vgg
 
 Features = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -38,6 +38,8 @@ class TimmEncoder(nn.Module):
     """The levels at 1/4, 1/8, 1/16 and 1/32 of a timm network."""
 
     def __init__(self, name: str) -> None:
+        import timm
+
         super().__init__()
         self.name = name
         self.body = timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4))
@@ -54,6 +56,8 @@ class TimmEncoder(nn.Module):
 
 def vgg16_features() -> nn.Sequential:
     """The convolutions of torchvision's VGG-16, without its large classifier, randomly initialised."""
+    from torchvision.models import vgg
+
     layers: nn.Sequential = vgg.make_layers(vgg.cfgs["D"])
     return layers
 

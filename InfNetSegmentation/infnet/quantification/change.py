@@ -104,6 +104,7 @@ def comparison_warnings(studies: Sequence[Study]) -> list[str]:
         ("infection models", {study.provenance.get("infection_weights_sha256") for study in studies}),
         ("models of the findings", {study.provenance.get("findings_weights_sha256") for study in studies}),
         ("thresholds", {study.provenance.get("threshold") for study in studies}),
+        ("averages across slices", {study.provenance.get("smoothing_mm", 0.0) for study in studies}),
         ("sizes of the smallest lesion", {study.provenance.get("minimum_lesion_ml") for study in studies}),
         ("sources of the lungs", {study.sources.get("lungs") == SOURCE for study in studies}),
     ):

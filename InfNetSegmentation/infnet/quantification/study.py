@@ -15,6 +15,7 @@ All images are on the CT's grid.
 
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -133,15 +134,26 @@ def write_study(
     The infection is an image, or what writes one to a path: the largest by far need not be in memory.
     """
     folder = study.folder
-    with written_together(folder, last=RESULT, optional=(LOBES, INFECTION, CANDIDATES)) as new:
+    with (
+        written_together(folder, last=RESULT, optional=(LOBES, INFECTION, CANDIDATES)) as new,
+        ThreadPoolExecutor(max_workers=1) as thread,
+    ):
+        # The largest takes as long as all others.
+        writing = None if infection is None else thread.submit(_write, infection, new / INFECTION)
         write_segmentation(findings, new / SEGMENTATION, study.provenance)
-        images = ((LUNGS, lungs), (LOBES, lobes), (INFECTION, infection), (CANDIDATES, candidates))
-        for name, image in images:
-            if callable(image):
-                image(new / name)
-            elif image is not None:
-                write_image(image, new / name)
+        for name, image in ((LUNGS, lungs), (LOBES, lobes), (CANDIDATES, candidates)):
+            if image is not None:
+                _write(image, new / name)
+        if writing:
+            writing.result()
         write_result(study, new)
+
+
+def _write(image: sitk.Image | Callable[[Path], None], path: Path) -> None:
+    if callable(image):
+        image(path)
+    else:
+        write_image(image, path)
 
 
 def write_result(study: Study, folder: Path) -> None:

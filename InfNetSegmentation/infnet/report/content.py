@@ -37,6 +37,7 @@ _NAMES = {
     "transposed": "Slices transposed for the networks",
     "series_instance_uid": "Series Instance UID",
     "minimum_lesion_ml": "Smallest lesion that counts, mL",
+    "smoothing_mm": "Averaged across slices, standard deviation in mm",
     "slices": "Slices with lung",
     "slices_without_infection": "Of these without infection by the model's gate",
     "mirror_images": "Mirror images averaged",

@@ -155,10 +155,12 @@ def _fit(
                 return module.eval()
             del found, state  # several times the network's memory
         module.to(memory_format=torch.channels_last)
-        workers = _workers(chosen, trainer.world_size)
+        workers = _workers(chosen, trainer.num_devices)
         made_on = torch.device("cpu") if workers else trainer.strategy.root_device
         dataset = SliceDataset(slices, max(recipe.sizes()), recipe.augmentation, recipe.synthetic_lesions, made_on)
-        loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=workers > 0)
+        loader = DataLoader(
+            dataset, batch_sampler=batches, num_workers=workers, pin_memory=chosen.type == "cuda" and workers > 0
+        )
         with alone_in(run_folder) if trainer.is_global_zero else nullcontext():
             trainer.fit(module, loader, ckpt_path=resume_from, weights_only=True)
     return module.cpu().eval()
@@ -223,7 +225,8 @@ def _moving_average(decay: float) -> Callable[..., torch.Tensor]:
 def _check_truth(slices: Sequence[LabelledSlice], recipe: Recipe) -> None:
     """Raise InputError where the slices do not show what the network shall learn."""
     if recipe.task == "findings" or recipe.network_options.get("consolidation_head"):
-        if not any((s.labels == 2).any() for s in slices):
+        # A network that has found no consolidation yet says how sure it is of that.
+        if not any(s.soft_consolidation is not None or (s.labels == 2).any() for s in slices):
             raise InputError("No slice has label 2, consolidation: its truth must tell the findings apart.")
         for s in slices:
             if s.soft is not None and s.soft_consolidation is None:

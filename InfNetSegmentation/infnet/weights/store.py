@@ -23,11 +23,43 @@ class Model:
     network: nn.Module
 
 
+@dataclass(frozen=True)
+class StoredModel:
+    """A card and the content of its weights' file, which has the card's SHA-256. The network is not built yet."""
+
+    card: ModelCard
+    path: Path
+    data: bytes
+
+    def load(self) -> Model:
+        """The model. Raises InvalidModelError where the weights are damaged, or do not fit the network."""
+        try:
+            state = {k: v.float() if v.is_floating_point() else v for k, v in load(self.data).items()}
+            name, options = self.card.network["name"], self.card.network["options"]
+            with torch.device("meta"):  # a card can ask for a network of any size; this one takes no memory
+                build_network(name, options).load_state_dict(state, assign=True)
+            network = build_network(name, options)
+            network.load_state_dict(state)
+        except InvalidModelError:
+            raise
+        except Exception as error:  # the options go to libraries, which raise what they like
+            raise InvalidModelError(f"{self.path}: does not fit the network of its card ({error}).") from error
+        return Model(self.card, network.eval())
+
+
 def load_model(name_or_path: str) -> Model:
     """The model of a shipped name, or of a card's path, or of a folder that holds one card.
 
-    Raises UnknownModelError where there is none, InvalidModelError where weights or card are damaged, do not
-    match the card's SHA-256, or do not fit the network.
+    Raises what `read_model` and `StoredModel.load` raise.
+    """
+    return read_model(name_or_path).load()
+
+
+def read_model(name_or_path: str) -> StoredModel:
+    """The same without its network.
+
+    Raises UnknownModelError where there is none, InvalidModelError where the card is damaged or the weights have not
+    its SHA-256.
     """
     path = find_card(name_or_path)
     card = read_card(path)
@@ -38,18 +70,7 @@ def load_model(name_or_path: str) -> Model:
         raise InvalidModelError(f"{weights}: {error.strerror}; a model's weights lie beside its card.") from error
     if hashlib.sha256(data).hexdigest() != card.sha256:
         raise InvalidModelError(f"{weights}: not the weights that {path.name} describes (SHA-256); get both again.")
-    try:
-        state = {k: v.float() if v.is_floating_point() else v for k, v in load(data).items()}
-        name, options = card.network["name"], card.network["options"]
-        with torch.device("meta"):  # a card can ask for a network of any size; this one takes no memory
-            build_network(name, options).load_state_dict(state, assign=True)
-        network = build_network(name, options)
-        network.load_state_dict(state)
-    except InvalidModelError:
-        raise
-    except Exception as error:  # the options go to libraries, which raise what they like
-        raise InvalidModelError(f"{weights}: does not fit the network of {path.name} ({error}).") from error
-    return Model(card, network.eval())
+    return StoredModel(card, weights, data)
 
 
 def save_model(folder: Path, card: ModelCard, network: nn.Module, half: bool = True) -> ModelCard:

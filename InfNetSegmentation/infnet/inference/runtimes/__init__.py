@@ -10,9 +10,9 @@ from infnet.devices import autocast_dtype
 from infnet.errors import DeviceError
 from infnet.inference.runtimes.batch_norm import NotFoldableError, fold_batch_norms
 from infnet.inference.runtimes.openvino_runtime import OpenVINORuntime
-from infnet.inference.runtimes.probabilities import Probabilities, probabilities_of
+from infnet.inference.runtimes.probabilities import Probabilities, example_of, probabilities_of
 from infnet.inference.runtimes.pytorch import TorchRuntime
-from infnet.weights.store import Model
+from infnet.weights.store import Model, StoredModel
 
 RUNTIMES = ("eager", "fused", "openvino")
 """The reference; PyTorch with batch normalisation folded; OpenVINO, on the CPU alone (docs/speed.md)."""
@@ -34,20 +34,21 @@ def choose_runtime(name: str, device: torch.device) -> str:
     return name
 
 
-def make_runtime(name: str, model: Model, device: torch.device, precision: str = "32") -> Runtime:
+def make_runtime(name: str, model: Model | StoredModel, device: torch.device, precision: str = "32") -> Runtime:
     """The runtime ``name``, one of `RUNTIMES`, of ``model``; ``precision`` as in `infnet.devices.autocast_dtype`.
 
     A network that cannot be folded is run as it is, with a Python warning. Raises DeviceError for a precision that
-    the device has not, MissingPackageError where OpenVINO is not installed.
+    the device has not, MissingPackageError where OpenVINO is not installed, and what `StoredModel.load` raises.
     """
     dtype = autocast_dtype(precision, device)
-    module = probabilities_of(model).cpu().eval()
-    examples = (torch.rand(1, 1, model.card.input_size, model.card.input_size),) * module.inputs
     if name == "openvino":
-        return OpenVINORuntime(module, examples, dtype)
+        return OpenVINORuntime(model, dtype)
+    if isinstance(model, StoredModel):
+        model = model.load()
+    module = probabilities_of(model).cpu().eval()
     if name == "fused":
         try:
-            return TorchRuntime(fold_batch_norms(module, *examples), device, dtype)
+            return TorchRuntime(fold_batch_norms(module, *example_of(model)), device, dtype)
         except NotFoldableError as error:
             warnings.warn(f"{model.card.name} is run as it is: {error}", stacklevel=2)
     return TorchRuntime(module, device, dtype)

@@ -54,5 +54,11 @@ def probabilities_of(model: Model) -> InfectionProbabilities | FindingsProbabili
     return InfectionProbabilities(model) if model.card.task == "infection" else FindingsProbabilities(model)
 
 
+def example_of(model: Model) -> tuple[torch.Tensor, ...]:
+    """Noise of the shape that the model's module is asked with: a slice and, for the findings, a prior."""
+    inputs = InfectionProbabilities.inputs if model.card.task == "infection" else FindingsProbabilities.inputs
+    return (torch.rand(1, 1, model.card.input_size, model.card.input_size),) * inputs
+
+
 def _normalised(grey: torch.Tensor) -> torch.Tensor:
     return normalise(grey).contiguous(memory_format=torch.channels_last)

@@ -26,7 +26,11 @@ class TorchRuntime:
         with torch.inference_mode(False):  # the weights stay ordinary tensors; mostly they are there already
             module = self._module.to(self._device)
         there = [to_device(image, self._device) for image in images]
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
+        with (
+            torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None),
+            # By itself cuDNN rounds the factors of float32 convolutions to TF32, which changed probabilities by 2e-3.
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+        ):
             answer: Probabilities = module(*there)
         return Probabilities(*(None if x is None else x.cpu() for x in answer))
 
