@@ -14,6 +14,7 @@ from bands import LOOK, BandPredictor
 from infnet import cli
 from infnet.data.segmentations import read_provenance
 from infnet.errors import InvalidModelError
+from infnet.inference.case import Settings
 from infnet.inference.predictor import SlicePredictor
 from infnet.quantification.study import read_study
 from infnet.weights.cards import DEFAULT_MODELS
@@ -65,7 +66,9 @@ def test_an_error_is_one_line(tmp_path, capsys):
     assert told.out == "" and list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("smoothing_mm", "options", "difference"), [(0, ["--smoothing-mm", 0], 0.01), (4, [], 0.02)])
+@pytest.mark.parametrize(
+    ("smoothing_mm", "options", "difference"), [(0, ["--smoothing-mm", 0], 0.01), (Settings().smoothing_mm, [], 0.02)]
+)
 def test_the_json_protocol_and_every_output(smoothing_mm, options, difference, phantom, ct, models, tmp_path, capsys):
     output, table, probability = (tmp_path / name for name in ("out.nii.gz", "t.csv", "p.nrrd"))
     infection, findings = DEFAULT_MODELS["infection"], DEFAULT_MODELS["findings"]
