@@ -1,15 +1,24 @@
-"""Which device a run uses."""
+"""Which device a run uses, and in which precision. PyTorch is imported where it is needed to tell."""
 
-import torch
+import ctypes
+import os
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from infnet.errors import DeviceError
 
+if TYPE_CHECKING:  # takes more than a second
+    import torch
 
-def choose_device(name: str = "auto") -> torch.device:
+
+def choose_device(name: str = "auto") -> "torch.device":
     """The device called ``name`` ("cpu", "cuda", "cuda:1", "mps"), or for "auto" the fastest there is.
 
     Raises DeviceError for one that is not there.
     """
+    import torch
+
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda:0")
@@ -28,23 +37,43 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def supports_bf16(device: torch.device) -> bool:
+def device_name(name: str = "auto") -> str:
+    """What `choose_device` chooses, as text; told without PyTorch where it can only be the CPU."""
+    if name == "cpu" or (name == "auto" and not _may_have_accelerator()):
+        return "cpu"
+    return str(choose_device(name))
+
+
+def supports_bf16(device: str) -> bool:
     """Whether bfloat16 arithmetic is faster than float32 on ``device``."""
-    if device.type == "cuda":
+    import torch
+
+    if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+    if device == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
     return False
 
 
-def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The type that "auto", "bf16", "16" and "32" compute convolutions in on ``device``; None is float32 throughout.
+def choose_precision(name: str, device: str) -> str:
+    """ "32", "bf16" or "16" as it is asked for, and for "auto" "bf16" where that is faster on ``device``.
 
-    "auto" is bfloat16 where that is faster. Raises DeviceError for "16" elsewhere than on CUDA.
+    Raises DeviceError for "16" elsewhere than on CUDA.
     """
-    if precision == "16" and device.type != "cuda":
+    if name == "auto":
+        return "bf16" if supports_bf16(device) else "32"
+    if name == "16" and not device.startswith("cuda"):
         raise DeviceError(f"Precision 16 is for CUDA, not for '{device}'; use --precision auto, 32 or bf16.")
-    if precision == "auto":
-        precision = "bf16" if supports_bf16(device) else "32"
-    return {"32": None, "bf16": torch.bfloat16, "16": torch.float16}[precision]
+    return name
+
+
+def _may_have_accelerator() -> bool:
+    """False where PyTorch would find neither CUDA nor MPS: there is no driver that it could load."""
+    if sys.platform == "darwin" or "rocm" in version("torch"):
+        return True
+    try:
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slicer
-from infnet.inference.volume import LOWEST_THRESHOLD
+from infnet.inference.slices import LOWEST_THRESHOLD
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from infnet.inference.predictor import SlicePrediction
-from infnet.inference.slices import SliceLook
+from infnet.inference.slices import SliceLook, SlicePrediction
 from phantoms import CONSOLIDATION_HU, GGO_HU
 
 LOOK = SliceLook()

@@ -68,7 +68,7 @@ def test_every_way_takes_turns_and_the_first_round_does_not_count(monkeypatch, m
             cost = {"eager": 0.4, "fused": 0.1}[name]
             calls.append((name, len(image)))
             now[0] += cost * len(image) if len(calls) > 4 else 99  # the warm-up round is slow
-            p = image.clone()
+            p = image.copy()
             if name == "fused":
                 p[0, 0, 0, 0] -= 0.25
             return Probabilities(p)
@@ -78,9 +78,9 @@ def test_every_way_takes_turns_and_the_first_round_does_not_count(monkeypatch, m
     monkeypatch.setattr(benchmark, "make_runtime", make_runtime)
     monkeypatch.setattr(benchmark, "_peak_memory_of_process", lambda *_: 1.0)
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: now[0])
-    images = torch.zeros(2, 1, 4, 4)
+    images = np.zeros((2, 1, 4, 4), np.float32)
     images[0, 0, 0] = 0.6
-    eager, fused = measure_speed(models["infection"], (images,), 0.5, torch.device("cpu"), repeats=3)
+    eager, fused = measure_speed(models["infection"], (images,), 0.5, "cpu", repeats=3)
     assert calls[:16] == [("eager", 1), ("fused", 1), ("eager", 2), ("fused", 2)] * 4
     assert eager.one.median_ms == pytest.approx(400) and fused.one.median_ms == pytest.approx(100)
     assert fused.best.median_ms == pytest.approx(100) and fused.best.highest_ms == pytest.approx(100)
@@ -92,7 +92,7 @@ def test_every_way_takes_turns_and_the_first_round_does_not_count(monkeypatch, m
 def test_peak_memory_is_a_process_of_its_own(models):
     pytest.importorskip("resource")
     mb = benchmark._peak_memory_of_process(
-        models["infection"], REFERENCE, (torch.rand(1, 1, 64, 64),), torch.device("cpu")
+        models["infection"], REFERENCE, (np.zeros((1, 1, 64, 64), np.float32),), "cpu"
     )
     assert 100 < mb < 4000
 

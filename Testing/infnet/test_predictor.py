@@ -1,13 +1,17 @@
 """The predictor's order, batches and memory, with networks whose answer is known."""
 
+from queue import SimpleQueue
+
 import numpy as np
 import pytest
 import torch
+from infnet import devices
 from infnet.devices import choose_device
 from infnet.errors import DeviceError, InvalidModelError, OutOfMemoryError
 from infnet.evaluation.calibration import calibrated
-from infnet.inference.predictor import SlicePrediction, SlicePredictor
+from infnet.inference.predictor import SlicePredictor, resize, stack
 from infnet.inference.runtimes.pytorch import TorchRuntime
+from infnet.inference.slices import SlicePrediction
 from infnet.networks import InfNetMaps
 from infnet.weights.cards import ModelCard
 from infnet.weights.store import Model
@@ -81,8 +85,20 @@ def test_a_place_keeps_its_place():
     assert max(prediction.infection[5, -5], prediction.infection[-5, 5], prediction.infection[-5, -5]) < 0.25
 
 
+def test_the_networks_look_at_the_next_batch_while_the_caller_has_this_one():
+    class Told(Echo):
+        def forward(self, x):
+            calls.put(len(x))
+            return super().forward(x)
+
+    calls = SimpleQueue()
+    predictions = predictor(Told(), batch_size=1)([np.full((50, 50), 0.5, np.float32)] * 3)
+    next(predictions)
+    assert [calls.get(timeout=60) for _ in range(8)] == [1] * 8, "the second slice too, which nobody has asked for"
+
+
 def test_the_next_batch_is_rendered_while_the_networks_look_and_no_further():
-    """Memory grows with the batch: of twelve slices, at most two batches are there at any time."""
+    """Memory grows with the batch: of twelve slices, at most three batches are there at any time."""
     rendered = []
 
     def slices():
@@ -93,7 +109,7 @@ def test_the_next_batch_is_rendered_while_the_networks_look_and_no_further():
     taken = 0
     for _ in predictor(Echo(), batch_size=2)(slices()):
         taken += 1
-        assert len(rendered) <= taken + 1 + 2, "besides the rest of this batch, one more"
+        assert len(rendered) <= taken + 1 + 4, "besides the rest of this batch, one with the networks and one more"
     assert taken == len(rendered) == 12
 
 
@@ -131,20 +147,20 @@ class Small(torch.nn.Module):
 
     def __init__(self, monkeypatch, memory):
         super().__init__()
-        self.echo, self.device, self.memory, self.batches = Echo(), torch.device("cpu"), iter(memory), []
+        self.echo, self.device, self.memory, self.batches = Echo(), "cpu", iter(memory), []
         use = TorchRuntime.use
 
-        def use_the_cpu(runtime, device, dtype):
+        def use_the_cpu(runtime, device, precision):
             self.device = device
-            use(runtime, torch.device("cpu"), dtype)
+            use(runtime, "cpu", precision)
 
         monkeypatch.setattr(TorchRuntime, "use", use_the_cpu)
-        monkeypatch.setattr("infnet.inference.predictor.choose_device", torch.device)
+        monkeypatch.setattr("infnet.inference.predictor.device_name", str)
 
     def forward(self, x):
-        if self.device.type == "meta" and not next(self.memory):
+        if self.device == "meta" and not next(self.memory):
             raise torch.OutOfMemoryError
-        self.batches.append((self.device.type, len(x)))
+        self.batches.append((self.device, len(x)))
         return self.echo(x)
 
 
@@ -320,6 +336,39 @@ def test_models_of_the_wrong_task_are_refused():
 def test_devices_that_are_not_there_are_refused(name):
     with pytest.raises(DeviceError, match=name):
         choose_device(name)
+
+
+def test_without_a_driver_the_cpu_is_told_without_pytorch(monkeypatch):
+    def refuse(*_):
+        raise OSError("cannot open shared object file")
+
+    monkeypatch.setattr(devices.sys, "platform", "linux")
+    monkeypatch.setattr(devices, "choose_device", lambda name: f"asked for {name}")
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda _: None)
+    assert devices.device_name("auto") == "asked for auto"
+    monkeypatch.setattr(devices.ctypes, "CDLL", refuse)
+    assert devices.device_name("auto") == devices.device_name("cpu") == "cpu"
+    assert devices.device_name("cuda:1") == "asked for cuda:1"
+    monkeypatch.setattr(devices, "version", lambda _: "2.9.1+rocm6.4")  # AMD's driver, which answers as CUDA
+    assert devices.device_name("auto") == "asked for auto"
+    monkeypatch.setattr(devices, "version", lambda _: "2.9.1")
+    monkeypatch.setattr(devices.sys, "platform", "darwin")
+    assert devices.device_name("auto") == "asked for auto"
+
+
+def test_the_device_is_the_same_with_and_without_pytorch():
+    assert devices.device_name("auto") == str(choose_device("auto"))
+
+
+@pytest.mark.parametrize("shape", [(352, 352), (500, 333), (97, 411), (20, 30), (2, 3), (1, 1), (1500, 60)])
+def test_sizes_are_changed_as_pytorch_changes_them(shape):
+    """`stack` and `resize`, and the interpolation that the networks were trained with."""
+    image = np.random.default_rng(0).random(shape, np.float32)
+    for made, size in ((stack([image], 64)[0], (64, 64)), (resize(image[None], (90, 41))[None], (90, 41))):
+        expected = torch.nn.functional.interpolate(
+            torch.from_numpy(image)[None, None], size, mode="bilinear", antialias=True
+        )
+        np.testing.assert_allclose(made, expected[0], rtol=0, atol=2e-6)
 
 
 def test_auto_is_a_device_that_works():

@@ -17,11 +17,11 @@ import pytest
 import tinynetwork
 import torch
 from infnet.cli import main
-from infnet.data.labelled_slices import LabelledSlice, read_labelled_slices
+from infnet.data.labelled_slices import LabelledSlice, read_labelled_slices, unit_range
 from infnet.data.slice_dataset import SeededSampler, SliceDataset
 from infnet.errors import CancelledError, DeviceError, InputError, OutOfMemoryError
 from infnet.evaluation.metrics import dice
-from infnet.inference.predictor import infection_probability
+from infnet.inference.predictor import predict_infection
 from infnet.networks import NETWORKS
 from infnet.networks.normalisation import normalise
 from infnet.reporting import silent
@@ -756,5 +756,5 @@ def test_soft_truths_are_learnt_as_probabilities(tmp_path):
     ]
     recipe = tiny(epochs=60, batch_size=4, augmentation=False, learning_rate=5e-2)
     model = make_model("soft", fit(slices, recipe, tmp_path / "run", "cpu"))
-    answer = infection_probability(model, torch.tensor(slices[0].image)[None, None] / 255)
-    assert answer.mean().item() == pytest.approx(0.3, abs=0.05)
+    answer = predict_infection(model, unit_range(slices[0].image)[None, None]).infection
+    assert answer.mean() == pytest.approx(0.3, abs=0.05)

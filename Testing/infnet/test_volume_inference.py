@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from infnet.anatomy.envelope import with_infected_lung
 from infnet.data.orientation import AxialView
-from infnet.inference.volume import LOWEST_THRESHOLD, LungMap, SliceCounts, segment_volume
+from infnet.inference.slices import LOWEST_THRESHOLD
+from infnet.inference.volume import LungMap, SliceCounts, segment_volume
 from phantoms import CONSOLIDATION_HU, DIRECTIONS, empty_grid, make_chest, oblique_direction
 
 voxels = sitk.GetArrayFromImage

@@ -5,6 +5,7 @@ weights when they are first used.
 """
 
 import importlib.util
+import os
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -21,10 +22,10 @@ def lungmask_ready() -> bool:
     """Whether lungmask is installed and has its weights: whether its use downloads nothing."""
     if importlib.util.find_spec("lungmask") is None:
         return False
-    import torch
-
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    if not any(folder.glob("*.pth")):  # to import lungmask takes a second
+    # PyTorch's folder of downloads, which it tells itself after a second of import, as lungmask would.
+    cache = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
+    folder = Path(cache, "hub", "checkpoints").expanduser()
+    if not any(folder.glob("*.pth")):
         return False
     from lungmask.mask import MODEL_URLS
 

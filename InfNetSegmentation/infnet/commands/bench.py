@@ -31,7 +31,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
     from infnet.data.files import check_output, written_whole
     from infnet.data.volumes import read_ct
-    from infnet.devices import choose_device
+    from infnet.devices import device_name
     from infnet.errors import InputError
     from infnet.inference.benchmark import (
         BATCH_SIZES,
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     )
     from infnet.inference.case import Settings
     from infnet.inference.job_benchmark import measure_job
-    from infnet.inference.predictor import infection_probability, stack
+    from infnet.inference.predictor import predict_infection, stack
     from infnet.inference.slices import SliceLook
     from infnet.machine import machine_facts
     from infnet.weights.cards import DEFAULT_MODELS
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         raise InputError(f"--repeats {options.repeats}: give 1 or more.")
     if options.json is not None:
         check_output(options.json, (".json",))
-    device = choose_device(options.device)
+    device = device_name(options.device)
     facts = machine_facts()
     with tempfile.TemporaryDirectory() as folder:
         ct = options.ct
@@ -73,8 +73,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         if options.labels_model is not None or not infection.card.tells_findings:
             findings_name = options.labels_model or DEFAULT_MODELS["findings"]
             findings = load_model(findings_name).card
-            prior = infection_probability(infection, image)
-            inputs = (stack(slices, findings.input_size), stack(list(prior[:, 0].numpy()), findings.input_size))
+            prior = predict_infection(infection, image).infection
+            inputs = (stack(slices, findings.input_size), stack(list(prior[:, 0]), findings.input_size))
             speeds[findings.name] = measure_speed(
                 findings_name, inputs, 0.5, device, options.repeats, reporter.progress
             )
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     payload: dict[str, Any] = {
         "schema": "infnet-bench/2",
         "machine": facts,
-        "device": str(device),
+        "device": device,
         "ct": "phantom" if options.ct is None else options.ct.name,
         "repeats": options.repeats,
         "models": {

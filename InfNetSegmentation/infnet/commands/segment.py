@@ -117,7 +117,7 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
     if len(set(map(os.path.realpath, read + written))) < len(read + written):
         raise OutputError(f"{(written or read)[0]}: the CT and every output need names of their own.")
 
-    begin_imports()
+    begin_imports(settings)
     seconds: dict[str, float] = {}
     with timed(seconds, "read"):
         reporter.progress("read", 0, 1)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from numpy.typing import NDArray
 
 from infnet.anatomy.envelope import lung_envelope
@@ -21,12 +20,14 @@ from infnet.anatomy.lungs import segment_lungs
 from infnet.data.orientation import AxialView
 from infnet.devices import supports_bf16
 from infnet.inference.runtimes import Runtime, make_runtime
+from infnet.inference.runtimes.probabilities import FloatImages
 from infnet.inference.slices import SliceLook
 from infnet.machine import peak_memory_mb
 from infnet.networks import build_network
 from infnet.reporting import Progress, silent
 from infnet.weights.cards import ModelCard
 from infnet.weights.store import load_model, save_model
+from infnet.weights.stored import read_model
 
 BATCH_SIZES = (1, 2, 4, 8)
 
@@ -74,10 +75,10 @@ class Speed:
     peak_memory_mb: float | None
 
 
-def ways(device: torch.device) -> list[Way]:
+def ways(device: str) -> list[Way]:
     """Every way of running a model on ``device``, `REFERENCE` first."""
-    precisions = ["32", *(["bf16"] if supports_bf16(device) else []), *(["16"] if device.type == "cuda" else [])]
-    runtimes = ["fused", *(["openvino"] if device.type == "cpu" and find_spec("openvino") else [])]
+    precisions = ["32", *(["bf16"] if supports_bf16(device) else []), *(["16"] if device.startswith("cuda") else [])]
+    runtimes = ["fused", *(["openvino"] if device == "cpu" and find_spec("openvino") else [])]
     return [REFERENCE, *itertools.starmap(Way, itertools.product(runtimes, precisions))]
 
 
@@ -104,9 +105,9 @@ def original_model(folder: Path, input_size: int) -> str:
 
 def measure_speed(
     name: str,
-    images: tuple[torch.Tensor, ...],
+    images: tuple[FloatImages, ...],
     threshold: float,
-    device: torch.device,
+    device: str,
     repeats: int,
     progress: Progress = silent,
 ) -> list[Speed]:
@@ -160,7 +161,7 @@ def write_phantom(path: Path) -> None:
     sitk.WriteImage(image, path)
 
 
-def _seconds(runtime: Runtime, images: tuple[torch.Tensor, ...]) -> tuple[float, float]:
+def _seconds(runtime: Runtime, images: tuple[FloatImages, ...]) -> tuple[float, float]:
     """Of the clock and of the processor, a slice."""
     clock, processor = time.perf_counter(), time.process_time()
     runtime(*images)
@@ -172,31 +173,29 @@ def _timing(size: int, taken: Sequence[tuple[float, float]]) -> Timing:
     return Timing(size, statistics.median(clock), min(clock), max(clock), statistics.median(processor))
 
 
-def _answer(runtime: Runtime, images: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def _answer(runtime: Runtime, images: tuple[FloatImages, ...]) -> FloatImages:
     """The probability that the model is for, slice by slice: infection, or consolidation where the prior is 0.5."""
-    answers = [runtime(*(x[i : i + 1] for x in images)) for i in range(len(images[0]))]
-    if len(images) == 1:
-        return torch.cat([p for p, _, _ in answers if p is not None])
-    return torch.cat([p for _, p, _ in answers if p is not None]) * (images[1] >= 0.5)
+    answers = []
+    for i in range(len(images[0])):
+        said = runtime(*(x[i : i + 1] for x in images))
+        answers.append(next(p for p in said if p is not None).copy())  # the next answer may go into the same memory
+    answer = np.concatenate(answers)
+    return answer if len(images) == 1 else answer * (images[1] >= 0.5)
 
 
-def _agreement(answer: torch.Tensor, reference: torch.Tensor, threshold: float) -> tuple[float, float, float]:
+def _agreement(answer: FloatImages, reference: FloatImages, threshold: float) -> tuple[float, float, float]:
     """Largest difference, Dice of the two segmentations (1 where both are empty), share of changed pixels."""
     one, other = answer >= threshold, reference >= threshold
     total = int(one.sum() + other.sum())
     dice = 2 * int((one & other).sum()) / total if total else 1.0
-    return float((answer - reference).abs().max()), dice, float((one ^ other).float().mean())
+    return float(np.abs(answer - reference).max()), dice, float((one ^ other).mean())
 
 
-def _peak_memory_of_process(
-    name: str, way: Way, images: tuple[torch.Tensor, ...], device: torch.device
-) -> float | None:
-    arrays = tuple(x.numpy() for x in images)  # tensors would be shared, and a shared memory may be small
+def _peak_memory_of_process(name: str, way: Way, images: tuple[FloatImages, ...], device: str) -> float | None:
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(_run_once, name, way, arrays, str(device)).result()
+        return process.submit(_run_once, name, way, images, device).result()
 
 
-def _run_once(name: str, way: Way, arrays: tuple[FloatSlice, ...], device: str) -> float | None:
-    runtime = make_runtime(way.runtime, load_model(name), torch.device(device), way.precision)
-    runtime(*map(torch.from_numpy, arrays))
+def _run_once(name: str, way: Way, images: tuple[FloatImages, ...], device: str) -> float | None:
+    make_runtime(way.runtime, read_model(name), device, way.precision)(*images)
     return peak_memory_mb()

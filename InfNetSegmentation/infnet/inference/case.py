@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import SimpleITK as sitk
 
@@ -19,7 +19,10 @@ from infnet.anatomy.envelope import with_infected_lung
 from infnet.anatomy.lobes import segment_lobes
 from infnet.anatomy.lungs import SOURCE, lung_warnings, segment_lungs
 from infnet.data.volumes import dicom_tags, read_ct
-from infnet.errors import InputNotFoundError, InvalidStudyError
+from infnet.devices import device_name
+from infnet.errors import InfNetError, InputNotFoundError, InvalidStudyError
+from infnet.inference.predictor import SlicePredictor
+from infnet.inference.runtimes import choose_runtime
 from infnet.inference.slices import SliceLook
 from infnet.inference.stages import Seconds, timed
 from infnet.inference.volume import LungMap, segment_volume
@@ -29,9 +32,6 @@ from infnet.quantification.measurements import measure, voxel_ml
 from infnet.quantification.study import Study, read_study, write_study
 from infnet.reporting import Progress, silent
 from infnet.weights.cards import DEFAULT_MODELS, find_card, read_card
-
-if TYPE_CHECKING:  # it imports torch
-    from infnet.inference.predictor import SlicePredictor
 
 NO_LOBES = "none"
 
@@ -90,7 +90,7 @@ def segment_case(
     settings: Settings,
     ct: sitk.Image,
     warnings: list[str],
-    load: Callable[[], "SlicePredictor"],
+    load: Callable[[], SlicePredictor],
     folder: Path = Path(),
     seconds: Seconds | None = None,
     progress: Progress = silent,
@@ -167,7 +167,7 @@ def segment_into_study(case: Case, settings: Settings, studies: Path, progress: 
     """Read, segment and measure a case and write its study, ``studies/NAME``. Models are loaded once a process."""
     seconds: dict[str, float] = {}
     progress("read", 0, 1)
-    begin_imports()
+    begin_imports(settings)
     with timed(seconds, "read"):
         ct, warnings = read_ct(case.ct, settings.trust_hu)
     load = partial(_predictor, settings)
@@ -223,8 +223,8 @@ def scan_date(ct: Path) -> str | None:
 
 
 def _lungs_and_predictor(
-    case: Case, ct: sitk.Image, load: Callable[[], "SlicePredictor"], seconds: Seconds, progress: Progress
-) -> tuple[sitk.Image, "SlicePredictor"]:
+    case: Case, ct: sitk.Image, load: Callable[[], SlicePredictor], seconds: Seconds, progress: Progress
+) -> tuple[sitk.Image, SlicePredictor]:
     """The one is read, or found while the other is loaded in a second thread."""
     if case.lungs:
         with timed(seconds, "lungs"):
@@ -255,20 +255,20 @@ def _without_small_lesions(findings: sitk.Image, minimum_ml: float) -> sitk.Imag
     return image
 
 
-def begin_imports() -> None:
-    """Import what predictors need, PyTorch above all, in a thread beside the caller."""
+def begin_imports(settings: Settings) -> None:
+    """Import PyTorch in a thread beside the caller, where it will run the networks."""
 
     def work() -> None:
-        with suppress(ImportError, OSError):  # who asks for a predictor is told (OSError: of a DLL)
-            import_module("infnet.inference.predictor")
+        # Who asks for a predictor is told (OSError: of a DLL).
+        with suppress(ImportError, OSError, InfNetError):
+            if choose_runtime(settings.runtime, device_name(settings.device)) != "openvino":
+                import_module("infnet.inference.runtimes.pytorch")
 
     Thread(target=work, daemon=True).start()
 
 
-def load_predictor(settings: Settings) -> "SlicePredictor":
+def load_predictor(settings: Settings) -> SlicePredictor:
     """The predictor that the settings name. Raises what `infnet.inference.predictor.SlicePredictor` raises."""
-    from infnet.inference.predictor import SlicePredictor
-
     return SlicePredictor.from_models(
         settings.model,
         settings.labels_model,

@@ -3,51 +3,29 @@
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch.nn import functional
+from PIL import Image
 
 import infnet
-from infnet.devices import autocast_dtype, choose_device
+from infnet.devices import choose_precision, device_name
 from infnet.errors import InvalidModelError, OutOfMemoryError, is_out_of_memory
 from infnet.inference.mirror_images import MIRRORINGS, InfectionPrediction, mean_over_mirror_images
 from infnet.inference.runtimes import choose_runtime, make_runtime
-from infnet.inference.runtimes.probabilities import FindingsProbabilities, InfectionProbabilities
-from infnet.inference.runtimes.pytorch import TorchRuntime
-from infnet.inference.slices import finding_labels
-from infnet.inference.volume import LOWEST_THRESHOLD
+from infnet.inference.runtimes.probabilities import FloatImages
+from infnet.inference.slices import LOWEST_THRESHOLD, FloatSlice, SlicePrediction
 from infnet.weights.cards import DEFAULT_MODELS
-from infnet.weights.store import Model, StoredModel, read_model
+from infnet.weights.stored import StoredModel, read_model
 
-FloatSlice = NDArray[np.float32]
+if TYPE_CHECKING:
+    from infnet.weights.store import Model
 
 _CPU_BATCH, _BATCH = 4, 8  # on a CPU more gains nothing, and costs memory (docs/speed.md)
 _ROUNDING = 1e-5  # of a probability
-
-
-@dataclass(frozen=True)
-class SlicePrediction:
-    """What the networks say of one slice, (H, W) float32 each.
-
-    ``infection``: probability of infection. ``consolidation``: probability that a pixel, if infected, is
-    consolidation rather than ground-glass opacity; 0 all over where no pixel is infected. ``gate``: probability that
-    the slice shows infection at all, None where the model does not say. ``passed``: whether it did, by the model's
-    ``gate_threshold``; where it did not, both maps are 0.
-    """
-
-    infection: FloatSlice
-    consolidation: FloatSlice
-    gate: float | None = None
-    passed: bool = True
-
-    def labels(self, threshold: float) -> NDArray[np.uint8]:
-        """(H, W) uint8: 0 background, 1 ground-glass opacity, 2 consolidation, within infection ≥ threshold."""
-        return finding_labels(self.infection, self.consolidation, threshold)
+_PRECISIONS = {"32": "float32", "bf16": "bfloat16", "16": "float16"}
 
 
 class SlicePredictor:
@@ -60,8 +38,9 @@ class SlicePredictor:
     ``threshold`` if that is lower (None: the model's own), since that slice's labels depend on it nowhere else.
 
     Call it with slices (H, W) float32 in [0, 1], of any sizes; it yields one `SlicePrediction` a slice, in
-    order, batch by batch; the next batch is asked for in a second thread while the networks look at one.
-    ``precision`` as in `infnet.devices.autocast_dtype`, ``runtime`` as in `infnet.inference.runtimes`. Raises
+    order, batch by batch. The networks look at a batch in a second thread while the caller has the one before, and the
+    next is asked for in a third.
+    ``precision`` as in `infnet.devices.choose_precision`, ``runtime`` as in `infnet.inference.runtimes`. Raises
     InvalidModelError for models that are of another task, or cannot do without the other.
 
     Where memory is short, batches get smaller, and where a device has not the memory for one slice, the CPU goes on.
@@ -70,8 +49,8 @@ class SlicePredictor:
 
     def __init__(
         self,
-        infection: Model | StoredModel,
-        findings: Model | StoredModel | None,
+        infection: "Model | StoredModel",
+        findings: "Model | StoredModel | None",
         device: str = "auto",
         batch_size: int | None = None,
         precision: str = "32",
@@ -83,8 +62,8 @@ class SlicePredictor:
                 raise InvalidModelError(f"{model.card.name} finds {model.card.task}, not {task}; name another.")
         if findings is None and not infection.card.tells_findings:
             raise InvalidModelError(f"{infection.card.name} does not tell the findings apart; name a model that does.")
-        self._asked_device = choose_device(device)
-        self._asked_dtype = autocast_dtype(precision, self._asked_device)
+        self._asked_device = self._device = device_name(device)
+        self._asked_precision = self._precision = choose_precision(precision, self._asked_device)
         self._asked_batch_size = batch_size
         self._infection = infection.card  # the networks are the runtimes', or nobody's
         self._findings = None if findings is None else findings.card
@@ -125,9 +104,10 @@ class SlicePredictor:
             "mirror_images": len(MIRRORINGS),
             "gate_threshold": self._infection.gate_threshold,
             "runtime": self._runtime,
-            "precision": "float32" if self._dtype is None else str(self._dtype).removeprefix("torch."),
-            "device": str(self._device),
-            "torch": torch.__version__,
+            "precision": _PRECISIONS[self._precision],
+            "device": self._device,
+            "torch": version("torch"),
+            **({"openvino": version("openvino")} if self._runtime == "openvino" else {}),
             "python": platform.python_version(),
         }
 
@@ -154,11 +134,19 @@ class SlicePredictor:
         def next_batch() -> list[FloatSlice]:
             return list(islice(remaining, self._batch_size))
 
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            upcoming = thread.submit(next_batch)
-            while batch := upcoming.result():
-                upcoming = thread.submit(next_batch)
-                yield from self._predict_in_parts(batch)
+        with ThreadPoolExecutor(max_workers=1) as rendering, ThreadPoolExecutor(max_workers=1) as asking:
+            upcoming = rendering.submit(next_batch)
+
+            def ask() -> list[SlicePrediction]:
+                nonlocal upcoming
+                batch = upcoming.result()
+                upcoming = rendering.submit(next_batch)
+                return list(self._predict_in_parts(batch))
+
+            predicted = asking.submit(ask)
+            while predictions := predicted.result():
+                predicted = asking.submit(ask)
+                yield from predictions
 
     def _predict_in_parts(self, batch: Sequence[FloatSlice]) -> Iterator[SlicePrediction]:
         """Predict a batch, in one piece unless memory is short."""
@@ -169,28 +157,32 @@ class SlicePredictor:
                 batch = batch[len(predictions) :]
             elif self._batch_size > 1:
                 self._batch_size //= 2
-            elif self._device.type != "cpu":
+            elif self._device != "cpu":
                 self._move_to_cpu()
             else:
                 raise OutOfMemoryError("There is not the memory for one slice; close other programs.")
 
     def _start(self) -> None:
         self._warnings: list[str] = []
-        self._use(self._asked_device, self._asked_dtype)
-        self._batch_size = self._asked_batch_size or (_CPU_BATCH if self._device.type == "cpu" else _BATCH)
+        self._use(self._asked_device, self._asked_precision)
+        self._batch_size = self._asked_batch_size or (_CPU_BATCH if self._device == "cpu" else _BATCH)
 
     def _move_to_cpu(self) -> None:
         self._warnings.append(
             f"The device {self._device} had not the memory for one slice; the CPU went on, which takes longer."
         )
-        self._use(torch.device("cpu"), None)
+        self._use("cpu", "32")
         self._batch_size = _CPU_BATCH
 
-    def _use(self, device: torch.device, dtype: torch.dtype | None) -> None:
-        self._device, self._dtype = device, dtype
+    def _use(self, device: str, precision: str) -> None:
+        if (device, precision) == (self._device, self._precision):
+            return
+        from infnet.inference.runtimes.pytorch import TorchRuntime
+
+        self._device, self._precision = device, precision
         for runtime in (self._ask_infection, self._ask_findings):
             if isinstance(runtime, TorchRuntime):  # as all are, away from the CPU
-                runtime.use(device, dtype)
+                runtime.use(device, precision)
 
     def _predict_if_memory_allows(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction] | None:
         # Returns instead of raising: an exception would keep the failed batch's tensors alive.
@@ -201,7 +193,6 @@ class SlicePredictor:
                 return None
             raise
 
-    @torch.inference_mode()
     def _predict(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction]:
         card = self._infection
         answer, passed = mean_over_mirror_images(
@@ -220,53 +211,49 @@ class SlicePredictor:
             for x, p, q, g, is_kept in zip(batch, answer.infection, consolidation, gates, passed.tolist(), strict=True)
         ]
 
-    def _consolidation(self, batch: Sequence[FloatSlice], infection: torch.Tensor) -> torch.Tensor:
+    def _consolidation(self, batch: Sequence[FloatSlice], infection: FloatImages) -> FloatImages:
         """Probability of consolidation (N, 1, S, S), 0 for the slices without an infected pixel."""
         assert self._findings is not None and self._ask_findings is not None
         size = self._findings.input_size
-        consolidation = torch.zeros(len(batch), 1, size, size)
+        consolidation = np.zeros((len(batch), 1, size, size), np.float32)
         # A slice's size is interpolated from this, and so has nowhere more than it, but for rounding.
-        asked = infection.amax((1, 2, 3)) >= min(self._threshold, LOWEST_THRESHOLD) - _ROUNDING
+        asked = infection.max((1, 2, 3)) >= min(self._threshold, LOWEST_THRESHOLD) - _ROUNDING
         if asked.any():
             image = stack([x for x, is_asked in zip(batch, asked, strict=True) if is_asked], size)
-            prior = stack([p[0].numpy() for p in infection[asked]], size)
+            prior = stack(list(infection[asked, 0]), size)
             answer = self._ask_findings(image, prior).consolidation
             assert answer is not None
             consolidation[asked] = answer
         return consolidation
 
 
-def stack(slices: Sequence[FloatSlice], size: int) -> torch.Tensor:
-    """Slices of any sizes as one (N, 1, size, size) tensor on the CPU."""
-    resized = [
-        functional.interpolate(torch.tensor(x)[None, None], (size, size), mode="bilinear", antialias=True)
-        for x in slices
-    ]
-    return torch.cat(resized)
+def stack(slices: Sequence[FloatSlice], size: int) -> FloatImages:
+    """Slices of any sizes as one array (N, 1, size, size)."""
+    return np.stack([_resized(x, (size, size))[None] for x in slices])
 
 
-def resize(map_: torch.Tensor, shape: tuple[int, ...]) -> FloatSlice:
-    """A map (1, S, S) on the CPU at the size (H, W) of the slice it belongs to."""
-    resized = functional.interpolate(map_[None], shape, mode="bilinear", antialias=True)
-    return resized[0, 0].numpy()
+def resize(map_: FloatImages, shape: tuple[int, int]) -> FloatSlice:
+    """A map (1, S, S) at the size (H, W) of the slice it belongs to."""
+    return _resized(map_[0], shape)
 
 
-@torch.inference_mode()
-def predict_infection(model: Model, image: torch.Tensor) -> InfectionPrediction:
-    """What a model says of grey slices (N, 1, S, S) in [0, 1]: the means over the mirror images.
+def _resized(map_: FloatSlice, shape: tuple[int, int]) -> FloatSlice:
+    """As by bilinear interpolation with ``antialias`` in PyTorch, which made the sizes of the training."""
+    return np.array(Image.fromarray(map_).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
-    That of the infection is calibrated by the card's ``temperature`` and ``offset``.
+
+def predict_infection(model: "Model", image: FloatImages, device: str = "cpu") -> InfectionPrediction:
+    """What a model says of grey slices (N, 1, S, S) in [0, 1]: the means over the mirror images, in float32.
+
+    That of the infection is calibrated by the card's ``temperature`` and ``offset``. The network moves to ``device``.
     """
-    return mean_over_mirror_images(InfectionProbabilities(model), image, model.card)[0]
+    return mean_over_mirror_images(make_runtime("eager", model, device), image, model.card)[0]
 
 
-def infection_probability(model: Model, image: torch.Tensor) -> torch.Tensor:
-    """Probability of infection (N, 1, S, S) alone (`predict_infection`)."""
-    return predict_infection(model, image).infection
-
-
-@torch.inference_mode()
-def consolidation_probability(model: Model, image: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+def consolidation_probability(
+    model: "Model", image: FloatImages, prior: FloatImages, device: str = "cpu"
+) -> FloatImages:
     """Probability of consolidation given infection (N, 1, S, S), for slices and infection maps (N, 1, S, S)."""
-    probability: torch.Tensor = FindingsProbabilities(model)(image, prior).consolidation
+    probability = make_runtime("eager", model, device)(image, prior).consolidation
+    assert probability is not None  # what a model for findings says
     return probability

@@ -8,6 +8,11 @@ from numpy.typing import NDArray
 
 T = TypeVar("T", bound=np.generic)
 Box = tuple[slice, slice]  # rows (y), columns (x) of an axial slice
+FloatSlice = NDArray[np.float32]
+
+LOWEST_THRESHOLD = 0.05
+"""From this probability on, the finding of each voxel is told whatever the threshold: a result of any threshold above
+it can be labelled by any other one without the networks, exactly as they would have been asked with that one."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,27 @@ class SliceLook:
         return slice(start, start + size)
 
 
-def finding_labels(
-    infection: NDArray[np.float32], consolidation: NDArray[np.float32], threshold: float
-) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class SlicePrediction:
+    """What the networks say of one slice, (H, W) float32 each.
+
+    ``infection``: probability of infection. ``consolidation``: probability that a pixel, if infected, is
+    consolidation rather than ground-glass opacity; 0 all over where no pixel is infected. ``gate``: probability that
+    the slice shows infection at all, None where the model does not say. ``passed``: whether it did, by the model's
+    ``gate_threshold``; where it did not, both maps are 0.
+    """
+
+    infection: FloatSlice
+    consolidation: FloatSlice
+    gate: float | None = None
+    passed: bool = True
+
+    def labels(self, threshold: float) -> NDArray[np.uint8]:
+        """(H, W) uint8: 0 background, 1 ground-glass opacity, 2 consolidation, within infection ≥ threshold."""
+        return finding_labels(self.infection, self.consolidation, threshold)
+
+
+def finding_labels(infection: FloatSlice, consolidation: FloatSlice, threshold: float) -> NDArray[np.uint8]:
     """0 background, 1 ground-glass opacity, 2 consolidation, within infection ≥ threshold; all of one shape.
 
     ``infection``: probability of infection; ``consolidation``: that of consolidation where there is infection.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -14,18 +14,11 @@ from infnet.data.nrrd import write_nrrd
 from infnet.data.orientation import AxialView
 from infnet.data.volumes import write_image
 from infnet.inference.joining import SliceMaps, joined
-from infnet.inference.slices import Box, SliceLook, finding_labels
+from infnet.inference.slices import LOWEST_THRESHOLD, Box, SliceLook, SlicePrediction, finding_labels
 from infnet.inference.stages import Seconds, timed
 from infnet.reporting import Progress, silent
 
-if TYPE_CHECKING:  # it imports torch
-    from infnet.inference.predictor import SlicePrediction
-
-LOWEST_THRESHOLD = 0.05
-"""From this probability on, the finding of each voxel is told whatever the threshold: a result of any threshold above
-it can be labelled by any other one without the networks, exactly as they would have been asked with that one."""
-
-Predictor = Callable[[Iterable[NDArray[np.float32]]], Iterator["SlicePrediction"]]
+Predictor = Callable[[Iterable[NDArray[np.float32]]], Iterator[SlicePrediction]]
 
 
 _PIXEL_TYPES = {"float32": sitk.sitkFloat32, "uint8": sitk.sitkUInt8}
@@ -34,7 +27,7 @@ _PIXEL_TYPES = {"float32": sitk.sitkFloat32, "uint8": sitk.sitkUInt8}
 @dataclass(frozen=True)
 class SliceCounts:
     """Axial slices with lung and without it, which are skipped; and of those with lung, the ones without infection by
-    the infection model's gate (`infnet.inference.predictor.SlicePrediction`)."""
+    the infection model's gate (`infnet.inference.slices.SlicePrediction`)."""
 
     with_lung: int
     without_lung: int

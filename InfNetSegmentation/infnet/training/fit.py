@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from infnet.data.labelled_slices import LabelledSlice
 from infnet.data.slice_dataset import SeededSampler, SliceDataset
-from infnet.devices import autocast_dtype, choose_device
+from infnet.devices import choose_device, choose_precision
 from infnet.errors import CancelledError, InputError, OutOfMemoryError, is_out_of_memory
 from infnet.networks.pretrained import load_imagenet_weights
 from infnet.reporting import Progress, silent
@@ -34,10 +34,10 @@ from infnet.training.run_folder import alone_in, claim
 from infnet.training.validation import Validation
 from infnet.weights.store import Model
 
-_PRECISIONS: Mapping[torch.dtype | None, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
-    None: "32-true",
-    torch.bfloat16: "bf16-mixed",
-    torch.float16: "16-mixed",
+_PRECISIONS: Mapping[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "32": "32-true",
+    "bf16": "bf16-mixed",
+    "16": "16-mixed",
 }
 
 
@@ -57,7 +57,7 @@ def fit(
     """Train a network on ``slices``; returns its module in evaluation mode, on the CPU.
 
     ``initial``: a model whose weights the training starts from; parts of the network that it has not start random.
-    ``precision``: "auto", "32", "bf16" or "16" (`infnet.devices.autocast_dtype`). ``devices``: how many take part,
+    ``precision``: "auto", "32", "bf16" or "16" (`infnet.devices.choose_precision`). ``devices``: how many take part,
     each in a process of its own; those of torchrun are found without being told. A batch is that of all together.
     ``held_out``: slices whose Dice is measured now and then, into ``run_folder/validation.csv``
     (`infnet.training.validation`).
@@ -188,7 +188,7 @@ def _trainer(
         # A network may have parts that no loss reaches.
         strategy="ddp_find_unused_parameters_true" if together else "auto",
         sync_batchnorm=together and device.type == "cuda",
-        precision=_PRECISIONS[autocast_dtype(precision, device)],
+        precision=_PRECISIONS[choose_precision(precision, device.type)],
         gradient_clip_val=recipe.gradient_clip or None,
         gradient_clip_algorithm="value",
         logger=CSVLogger(run_folder, name="log", flush_logs_every_n_steps=10),

@@ -24,21 +24,21 @@ infection model that tells the findings apart."""
 
 
 def predict(model: Model, slice_: Slice, device: torch.device) -> Maps:
-    """The maps of a model that lies on ``device``, in float32; "predictions" comes last.
+    """The maps of a model, whose network moves to ``device``, in float32; "predictions" comes last.
 
     Of a model for findings, ``slice_`` is a `LabelledSlice`, whose prior, or else whose truth, says where infection is.
     """
     size = model.card.input_size
-    image = stack([unit_range(slice_.image)], size).to(device)
+    image = stack([unit_range(slice_.image)], size)
     if model.card.task == "infection":
-        answer = predict_infection(model, image)
+        answer = predict_infection(model, image, str(device))
         consolidation = {} if answer.consolidation is None else {"consolidation": answer.consolidation}
         maps = {**consolidation, "predictions": answer.infection}
     else:
         assert isinstance(slice_, LabelledSlice)
         prior = (slice_.labels > 0).astype(np.float32) if slice_.prior is None else unit_range(slice_.prior)
-        maps = {"predictions": consolidation_probability(model, image, stack([prior], size).to(device))}
-    return {name: eight_bit(resize(map_[0].cpu(), slice_.image.shape)) for name, map_ in maps.items()}
+        maps = {"predictions": consolidation_probability(model, image, stack([prior], size), str(device))}
+    return {name: eight_bit(resize(map_[0], slice_.image.shape)) for name, map_ in maps.items()}
 
 
 def dice_of(slice_: LabelledSlice, maps: Maps, task: str) -> Metrics:
@@ -70,7 +70,6 @@ def write_maps(model: Model, slices: Sequence[LabelledSlice], device: torch.devi
 
     ``of`` is a folder more in between, such as the model's name. Raises OutputError.
     """
-    model.network.to(device)
     for s in slices:
         for name, map_ in predict(model, s, device).items():
             (folder / name / of).mkdir(parents=True, exist_ok=True)

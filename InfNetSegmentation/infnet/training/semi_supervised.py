@@ -174,9 +174,7 @@ class SemiSupervision:
 
     def _maps(self, model: Model, slice_: Slice) -> Maps:
         # One slice at a time: in batches, a resumed run's rounding would depend on where it was stopped.
-        device = choose_device(self.device)
-        model.network.to(device)
-        return predict(model, slice_, device)
+        return predict(model, slice_, choose_device(self.device))
 
     def _model_folder(self, name: str) -> Path:
         return self.run_folder / name / "model"

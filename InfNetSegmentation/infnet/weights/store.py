@@ -12,7 +12,8 @@ from torch import nn
 from infnet.data.files import written_whole
 from infnet.errors import InvalidModelError, OutputError
 from infnet.networks import build_network
-from infnet.weights.cards import ModelCard, find_card, read_card
+from infnet.weights.cards import ModelCard
+from infnet.weights.stored import StoredModel, read_model
 
 
 @dataclass(frozen=True)
@@ -23,54 +24,28 @@ class Model:
     network: nn.Module
 
 
-@dataclass(frozen=True)
-class StoredModel:
-    """A card and the content of its weights' file, which has the card's SHA-256. The network is not built yet."""
-
-    card: ModelCard
-    path: Path
-    data: bytes
-
-    def load(self) -> Model:
-        """The model. Raises InvalidModelError where the weights are damaged, or do not fit the network."""
-        try:
-            state = {k: v.float() if v.is_floating_point() else v for k, v in load(self.data).items()}
-            name, options = self.card.network["name"], self.card.network["options"]
-            with torch.device("meta"):  # a card can ask for a network of any size; this one takes no memory
-                build_network(name, options).load_state_dict(state, assign=True)
-            network = build_network(name, options)
-            network.load_state_dict(state)
-        except InvalidModelError:
-            raise
-        except Exception as error:  # the options go to libraries, which raise what they like
-            raise InvalidModelError(f"{self.path}: does not fit the network of its card ({error}).") from error
-        return Model(self.card, network.eval())
-
-
 def load_model(name_or_path: str) -> Model:
     """The model of a shipped name, or of a card's path, or of a folder that holds one card.
 
-    Raises what `read_model` and `StoredModel.load` raise.
+    Raises what `read_model` and `build` raise.
     """
-    return read_model(name_or_path).load()
+    return build(read_model(name_or_path))
 
 
-def read_model(name_or_path: str) -> StoredModel:
-    """The same without its network.
-
-    Raises UnknownModelError where there is none, InvalidModelError where the card is damaged or the weights have not
-    its SHA-256.
-    """
-    path = find_card(name_or_path)
-    card = read_card(path)
-    weights = path.with_suffix(".safetensors")
+def build(stored: StoredModel) -> Model:
+    """The model with its network. Raises InvalidModelError where the weights are damaged, or do not fit the network."""
     try:
-        data = weights.read_bytes()
-    except OSError as error:
-        raise InvalidModelError(f"{weights}: {error.strerror}; a model's weights lie beside its card.") from error
-    if hashlib.sha256(data).hexdigest() != card.sha256:
-        raise InvalidModelError(f"{weights}: not the weights that {path.name} describes (SHA-256); get both again.")
-    return StoredModel(card, weights, data)
+        state = {k: v.float() if v.is_floating_point() else v for k, v in load(stored.data).items()}
+        name, options = stored.card.network["name"], stored.card.network["options"]
+        with torch.device("meta"):  # a card can ask for a network of any size; this one takes no memory
+            build_network(name, options).load_state_dict(state, assign=True)
+        network = build_network(name, options)
+        network.load_state_dict(state)
+    except InvalidModelError:
+        raise
+    except Exception as error:  # the options go to libraries, which raise what they like
+        raise InvalidModelError(f"{stored.path}: does not fit the network of its card ({error}).") from error
+    return Model(stored.card, network.eval())
 
 
 def save_model(folder: Path, card: ModelCard, network: nn.Module, half: bool = True) -> ModelCard:

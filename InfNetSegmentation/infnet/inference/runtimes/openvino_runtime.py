@@ -1,27 +1,26 @@
 """OpenVINO as a runtime for Intel and AMD CPUs. An optional package: ``pip install openvino``."""
 
+import os
 import sys
-import warnings
 from importlib.metadata import version
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from infnet.errors import MissingPackageError
 from infnet.inference.runtimes.graph_cache import Graph, graph_file, keep_graph, read_graph
-from infnet.inference.runtimes.probabilities import Probabilities, example_of, probabilities_of
-from infnet.weights.store import Model, StoredModel
+from infnet.inference.runtimes.probabilities import GRAPH_FIELDS, FloatImages, Probabilities
+from infnet.weights.stored import StoredModel
 
-_FIELDS = ["infnet", "fields"]
+if TYPE_CHECKING:
+    from infnet.weights.store import Model
 
 
 class OpenVINORuntime:
     """A model as OpenVINO's graph: converted when it is made, or, of a stored model, by an earlier run."""
 
-    def __init__(self, model: Model | StoredModel, dtype: torch.dtype | None) -> None:
-        """Raises `MissingPackageError`, and what `StoredModel.load` raises."""
+    def __init__(self, model: "Model | StoredModel", precision: str) -> None:
+        """Raises `MissingPackageError`, and what `infnet.weights.store.build` raises."""
         # It would tell Google Analytics of each use, unasked; without it OpenVINO works as well.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         try:
@@ -32,57 +31,43 @@ class OpenVINORuntime:
             ) from error
         settings = {
             # Left alone, OpenVINO computes in bfloat16 where the CPU can.
-            "INFERENCE_PRECISION_HINT": "f32" if dtype is None else "bf16",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "32" else precision,
+            "INFERENCE_NUM_THREADS": _threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
         core = openvino.Core()
         graph = core.read_model(*_graph(model))
-        self._fields = graph.get_rt_info(_FIELDS).astype(str).split()
+        self._fields = graph.get_rt_info(GRAPH_FIELDS).astype(str).split()
         self._compiled = core.compile_model(graph, "CPU", settings)
 
-    def __call__(self, *images: torch.Tensor) -> Probabilities:
-        """Probabilities, of images on the CPU."""
-        outputs = self._compiled([image.numpy() for image in images]).to_tuple()
-        return Probabilities(**{name: torch.from_numpy(x) for name, x in zip(self._fields, outputs, strict=True)})
+    def __call__(self, *images: FloatImages) -> Probabilities:
+        """Probabilities, of images (N, 1, S, S)."""
+        outputs = self._compiled([np.ascontiguousarray(image) for image in images]).to_tuple()
+        return Probabilities(**dict(zip(self._fields, outputs, strict=True)))
 
 
-def _graph(model: Model | StoredModel) -> Graph:
-    if isinstance(model, Model):
+def _threads() -> int:
+    """As many as PyTorch would take; 0 leaves it to OpenVINO, which takes a thread for each core that it may use."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() else 0
+
+
+def _graph(model: "Model | StoredModel") -> Graph:
+    if not isinstance(model, StoredModel):
         return _converted(model)
     card = model.card
     content = {"network": card.network, "task": card.task, "size": card.input_size, "weights": card.sha256}
     file = graph_file(content | {name: version(name) for name in ("openvino", "timm", "torch")})
     graph = read_graph(file) if file else None
     if graph is None:
-        graph = _converted(model.load())
+        graph = _converted(model)
         if file:
             keep_graph(graph, file)
     return graph
 
 
-@torch.inference_mode()
-def _converted(model: Model) -> Graph:
-    """The graph, for any number of slices. Which fields of `Probabilities` its outputs are is part of it."""
-    import openvino
+def _converted(model: "Model | StoredModel") -> Graph:
+    from infnet.inference.runtimes.openvino_conversion import converted
+    from infnet.weights.store import build
 
-    module, examples = probabilities_of(model).cpu().eval(), example_of(model)
-    module.requires_grad_(False)  # weights become constants, for which a function is traced, not a module: faster
-    fields: list[str] = []
-
-    def present(*images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The answers that are there: a graph's outputs cannot be None."""
-        answers = {name: x for name, x in module(*images)._asdict().items() if x is not None}
-        fields[:] = answers
-        return tuple(answers.values())
-
-    with warnings.catch_warnings(), TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # tracing fixes the images' size, as is meant
-        # Left to trace by itself, OpenVINO traces twice, and compares.
-        traced: Any = torch.jit.trace(present, examples, check_trace=False)  # type: ignore[no-untyped-call]
-        shapes = [openvino.PartialShape([-1, *image.shape[1:]]) for image in examples]
-        graph = openvino.convert_model(traced, example_input=examples, input=shapes)
-        graph.set_rt_info(" ".join(fields), _FIELDS)
-        xml = Path(folder, "graph.xml")
-        openvino.save_model(graph, xml, compress_to_fp16=False)
-        return xml.read_bytes(), xml.with_suffix(".bin").read_bytes()
+    return converted(build(model) if isinstance(model, StoredModel) else model)

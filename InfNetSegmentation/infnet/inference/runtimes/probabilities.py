@@ -1,64 +1,19 @@
-"""What the models say as probabilities: one module a task, from grey slices to the answer, which runtimes run."""
+"""What a runtime answers."""
 
 from typing import NamedTuple
 
-import torch
-from torch import nn
+import numpy as np
+from numpy.typing import NDArray
 
-from infnet.networks.normalisation import normalise
-from infnet.weights.store import Model
+FloatImages = NDArray[np.float32]
+
+GRAPH_FIELDS = ["infnet", "fields"]
+"""Where a converted graph says which fields of `Probabilities` its outputs are."""
 
 
 class Probabilities(NamedTuple):
     """Means or single answers, float32: maps (N, 1, S, S), and the gate (N,); None for what a model does not say."""
 
-    infection: torch.Tensor | None = None
-    consolidation: torch.Tensor | None = None
-    gate: torch.Tensor | None = None
-
-
-class InfectionProbabilities(nn.Module):
-    """Grey slices (N, 1, S, S) in [0, 1] to what an infection model says of them, not calibrated yet."""
-
-    inputs = 1
-
-    def __init__(self, model: Model) -> None:
-        super().__init__()
-        self.network = model.network
-
-    def forward(self, image: torch.Tensor) -> Probabilities:
-        maps = self.network(_normalised(image))
-        return Probabilities(
-            torch.sigmoid(maps.segmentations[-1].float()),
-            None if maps.consolidation is None else torch.sigmoid(maps.consolidation.float()),
-            None if maps.gate is None else torch.sigmoid(maps.gate.float()),
-        )
-
-
-class FindingsProbabilities(nn.Module):
-    """Grey slices and their infection maps (N, 1, S, S) to the probability of consolidation given infection."""
-
-    inputs = 2
-
-    def __init__(self, model: Model) -> None:
-        super().__init__()
-        self.network = model.network
-
-    def forward(self, image: torch.Tensor, prior: torch.Tensor) -> Probabilities:
-        findings = self.network(_normalised(image), _normalised(prior))[:, 1:]
-        return Probabilities(consolidation=torch.softmax(findings.float(), 1)[:, 1:])
-
-
-def probabilities_of(model: Model) -> InfectionProbabilities | FindingsProbabilities:
-    """The module of the model's task."""
-    return InfectionProbabilities(model) if model.card.task == "infection" else FindingsProbabilities(model)
-
-
-def example_of(model: Model) -> tuple[torch.Tensor, ...]:
-    """Noise of the shape that the model's module is asked with: a slice and, for the findings, a prior."""
-    inputs = InfectionProbabilities.inputs if model.card.task == "infection" else FindingsProbabilities.inputs
-    return (torch.rand(1, 1, model.card.input_size, model.card.input_size),) * inputs
-
-
-def _normalised(grey: torch.Tensor) -> torch.Tensor:
-    return normalise(grey).contiguous(memory_format=torch.channels_last)
+    infection: FloatImages | None = None
+    consolidation: FloatImages | None = None
+    gate: FloatImages | None = None
