@@ -16,6 +16,8 @@ from infnet import __version__, commands
 from infnet.errors import CancelledError, InfNetError, InputError, OutOfMemoryError, OutputError, is_out_of_memory
 from infnet.reporting import BarReporter, JsonReporter, Reporter
 
+_OUTPUTS = ("output", "table", "probability", "json", "csv", "markdown", "reliability")  # names of options
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command and its options."""
@@ -45,12 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "" in arguments:  # of a variable that is not set; as a path it would be the folder that one is in
         parser.error("one of the arguments is empty")
     options = parser.parse_args(arguments)
-    options.command_line = shlex.join(["infnet", *arguments])
+    options.command_line = shlex.join(["infnet", *arguments]).encode(errors="backslashreplace").decode()
     reporter: Reporter = (
         JsonReporter(options.stop_file) if options.progress == "json" else BarReporter(options.stop_file)
     )
     try:
         with reporter:
+            _check_paths(options)
             options.run(options, reporter)
     except InfNetError as error:
         return _failed(reporter, error)
@@ -59,9 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _failed(reporter, OutputError(f"{error.strerror}: free some of the disk, then run this again."))
-        if error.filename is None:
-            raise
+        if error.filename is None:  # a library's own, whose words name the file as a rule
+            return _failed(reporter, InputError(f"A file cannot be used ({error})."))
         return _failed(reporter, InputError(f"{error.filename}: {error.strerror}."))
+    except UnicodeEncodeError as error:  # of a file in a folder, say
+        around = error.object[max(0, error.start - 60) : error.start + 60]
+        return _failed(reporter, InputError(f"A name is not in UTF-8; rename it: …{around!r}…"))
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -76,6 +82,23 @@ def program() -> NoReturn:
         with suppress(OSError, AttributeError):  # it is full, or closed; the status tells
             stream.flush()
     os._exit(status)
+
+
+def _check_paths(options: argparse.Namespace) -> None:
+    """Raise `InputError` or `OutputError` for a path of which ITK ends the process, or that would be waited for."""
+    for name, given in vars(options).items():
+        kind = OutputError if name in _OUTPUTS else InputError
+        for path in given if isinstance(given, list) else [given]:
+            if isinstance(path, Path):
+                try:
+                    str(path).encode()
+                    is_other = path.exists() and not (path.is_file() or path.is_dir())
+                except UnicodeEncodeError as error:
+                    raise kind(f"{path}: the name is not in UTF-8; rename it.") from error
+                except OSError:  # the command tells of it
+                    continue
+                if is_other:
+                    raise kind(f"{path}: a pipe or a device; name a file or a folder.")
 
 
 def _failed(reporter: Reporter, error: InfNetError) -> int:

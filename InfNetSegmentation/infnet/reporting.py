@@ -73,7 +73,7 @@ class JsonReporter:
         self._send("result", **payload)
 
     def error(self, error: InfNetError) -> None:
-        self._send("error", code=error.code, message=str(error))
+        self._send("error", code=error.code, message=_one_line(error))
 
     def __enter__(self) -> "JsonReporter":
         return self
@@ -82,6 +82,11 @@ class JsonReporter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+
+def _one_line(error: InfNetError) -> str:
+    """What it says, of a library or of a file's content too, of however many lines."""
+    return " ".join(str(error).split("\n"))
 
 
 def _print(text: str, stream: TextIO) -> None:
@@ -132,7 +137,7 @@ class BarReporter:
         _print(summary, sys.stdout)
 
     def error(self, error: InfNetError) -> None:
-        print(f"infnet: {error}", file=sys.stderr)
+        print(f"infnet: {_one_line(error)}", file=sys.stderr)
 
     def __enter__(self) -> "BarReporter":
         self._bars.start()

@@ -4,6 +4,7 @@ import copy
 import gzip
 import hashlib
 import importlib
+import io
 import json
 import re
 import struct
@@ -17,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from hypothesis import strategies as st
-from infnet.data.segmentations import write_segmentation
-from infnet.data.volumes import read_ct
+from infnet.data.segmentations import read_provenance, write_segmentation
+from infnet.data.volumes import read_ct, read_image
 from infnet.errors import InfNetError, InputError, OutputError
-from infnet.quantification.label_images import read_findings
+from infnet.quantification.label_images import read_findings, read_lungs
 from infnet.quantification.measurements import measure, write_table
 from infnet.quantification.study import Study, read_study
+from infnet.reporting import JsonReporter, silent
 from phantoms import empty_grid, make_chest, write_dicom_series
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,6 +41,20 @@ class Target:
 
     cases: st.SearchStrategy
     check: object
+
+
+def _read_or_refuse(read, *arguments):
+    """What a reader gives, or None where it refuses."""
+    try:
+        return read(*arguments)
+    except InfNetError as error:
+        assert str(error)
+        return None
+
+
+LETTERS = st.characters(codec="utf-8", exclude_characters="\0")
+HEADER_VALUES = ("", "0", "-1", "1", "2", "257", "9" * 30, "nan", "left lung", "TerminologyEntry:|", "~~~^^^~",
+                 "InfNet.Provenance:{|", "InfNet.Provenance:[1]|", "InfNet.Provenance:" + "[" * 100_000)  # fmt: skip
 
 
 def mutations():
@@ -209,6 +225,51 @@ def segmentation_target():
     return Target(mutations(), check)
 
 
+def segmentation_header_target():
+    """Any value in any field of the segments, in a file whose voxels are whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_segmentation(CHEST.findings, Path(folder) / "s.seg.nrrd", {"model": "toy"})
+        image = sitk.ReadImage(Path(folder) / "s.seg.nrrd")
+    fields = [key for key in image.GetMetaDataKeys() if key.startswith("Segment")]
+
+    def check(edits, folder):
+        changed, path = sitk.Image(image), folder / "s.seg.nrrd"
+        for number, value in edits:
+            changed.SetMetaData(fields[number], value)
+        sitk.WriteImage(changed, path)
+        _read_or_refuse(read_findings, path, CHEST.ct)
+        _read_or_refuse(read_lungs, path, CHEST.ct)
+        _read_or_refuse(lambda: read_provenance(read_image(path)))
+
+    values = st.one_of(st.text(LETTERS, max_size=30), st.sampled_from(HEADER_VALUES))
+    return Target(st.lists(st.tuples(st.integers(0, len(fields) - 1), values), min_size=1, max_size=4), check)
+
+
+def dicom_segmentation_target():
+    from infnet.data.findings import FINDINGS
+    from infnet.dicom.concepts import Algorithm
+    from infnet.dicom.segmentations import Segment, make_segmentation
+    from infnet.dicom.series import read_series
+
+    with tempfile.TemporaryDirectory() as folder:
+        series = Path(folder) / "series"
+        write_dicom_series(CHEST.ct, series, more_tags=[("0020|0052", "1.2.3.5")])
+        segments = [Segment.of(finding) for finding in FINDINGS]
+        voxels = sitk.GetArrayFromImage(CHEST.findings)
+        made = make_segmentation("findings", voxels, segments, read_series(series), Algorithm("toy"))
+        made.save_as(Path(folder) / "s.dcm")
+        data = (Path(folder) / "s.dcm").read_bytes()
+
+    def check(edits, folder):
+        path = folder / "s.dcm"
+        path.write_bytes(mutate(data, edits))
+        labels = _read_or_refuse(read_findings, path, CHEST.ct)
+        assert labels is None or labels.GetSize() == CHEST.ct.GetSize()
+        assert labels is None or sitk.GetArrayFromImage(labels).max() <= 2
+
+    return Target(mutations(), check)
+
+
 # Models --------------------------------------------------------------------------------------------------------------
 
 
@@ -275,6 +336,28 @@ def weights_target():
     return Target(edits, check)
 
 
+def checkpoint_target():
+    """A checkpoint of the original code's format, and one of an own run, damaged."""
+    import torch
+    from infnet.networks.official_checkpoints import load_official_checkpoint
+    from infnet.training.checkpoints import Checkpoints
+
+    with tempfile.TemporaryDirectory() as folder:
+        for old in (False, True):
+            state = {"resnet.conv1.weight": torch.zeros(2, 3), "step": torch.tensor(3)}
+            torch.save(state, Path(folder) / f"{old}.ckpt", _use_new_zipfile_serialization=not old)
+        files = [path.read_bytes() for path in sorted(Path(folder).iterdir())]
+
+    def check(case, folder):
+        number, edits = case
+        path = folder / "step-00000001.ckpt"
+        path.write_bytes(mutate(files[number], edits))
+        assert _read_or_refuse(load_official_checkpoint, path) is None
+        _read_or_refuse(Checkpoints(folder, 0, silent, "toy").newest)
+
+    return Target(st.tuples(st.integers(0, 1), mutations()), check)
+
+
 # Folders of results --------------------------------------------------------------------------------------------------
 
 
@@ -312,6 +395,116 @@ def run_folder_target():
         raise AssertionError("another run's folder was taken")
 
     return Target(json_cases({"recipe": {}, "data_sha256": ""}), check)
+
+
+# Tables and lists that people write or correct ------------------------------------------------------------------------
+
+
+def table_cases(text):
+    """A CSV file: damaged as bytes, or with cells of any letters."""
+    rows = [line.split(",") for line in text.splitlines()]
+    cell = st.one_of(
+        st.text(LETTERS, max_size=8), st.sampled_from(("", '"', "../x", "1e999", "nan", "\udcff", "x" * 200_000))
+    )
+    edits = st.lists(st.tuples(st.integers(0, len(rows) - 1), st.integers(0, 12), cell), min_size=1, max_size=4)
+
+    def with_cells(edits):
+        changed = [list(row) for row in rows]
+        for row, column, value in edits:
+            changed[row][column : column + 1] = [value]
+        return "\n".join(map(",".join, changed)).encode(errors="surrogateescape")
+
+    return st.one_of(mutations().map(lambda edits: mutate(text.encode(), edits)), edits.map(with_cells))
+
+
+def listing_target():
+    """``slices.csv`` of ``infnet prepare``, as all that read it do."""
+    from infnet.data.labelled_slices import Slice
+    from infnet.data.listing import volumes_of
+    from infnet.data.prepared import PreparedSlice, read_listing, without_volumes, write_listing
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_listing(
+            Path(folder), [PreparedSlice(f"{v}_{z}", v, z, 0, 3, 0, 4, -1100, 250, 0) for v in "ab" for z in (1, 2)]
+        )
+        text = (Path(folder) / "slices.csv").read_text(encoding="utf-8")
+    slices = [Slice(f"{v}_{z}", np.zeros((2, 2), np.uint8)) for v in "ab" for z in (1, 2)]
+
+    def check(data, folder):
+        (folder / "slices.csv").write_bytes(data)
+        volumes = _read_or_refuse(volumes_of, folder)
+        assert volumes is None or all(volumes.values())
+        places = _read_or_refuse(read_listing, folder)
+        assert places is None or all(isinstance(place.slice, int) for place in places)
+        left = _read_or_refuse(without_volumes, slices, folder, ["a"])
+        assert left is None or len(left) < len(slices)
+
+    return Target(table_cases(text), check)
+
+
+def cases_target():
+    from infnet.inference.cohort import read_cases
+
+    def check(data, folder):
+        (folder / "cases.csv").write_bytes(data)
+        cases = _read_or_refuse(read_cases, folder / "cases.csv")
+        assert cases is None or all(Path(case.name).name == case.name for case in cases)
+
+    return Target(table_cases("ct,case,date,patient\na.nrrd,one,2020-03-01,p\nb.nrrd,two,,\n"), check)
+
+
+def rejected_target():
+    """A person's ``rejected.txt`` beside pseudo-labels."""
+    from infnet.data.labelled_slices import Slice
+    from infnet.training.pseudo_labels import Review, write_pseudo_label
+
+    slices = [Slice(stem, np.zeros((40, 40), np.uint8)) for stem in ("a", "b")]
+
+    def check(data, folder):
+        for s in slices:
+            write_pseudo_label(folder, s, {"predictions": s.image})
+        (folder / "rejected.txt").write_bytes(data)
+        used = _read_or_refuse(Review(folder).read, folder / "Soft", slices, folder / "slices.csv")
+        assert used is None or len(used) == 2 - len({"a", "b"} & {line.strip() for line in data.decode().splitlines()})
+
+    return Target(st.one_of(st.binary(max_size=20), mutations().map(lambda edits: mutate(b"a\nb\n", edits))), check)
+
+
+def evaluations_target():
+    """JSON of ``infnet evaluate``, ``compare`` and ``cross-validate``, where other commands read it."""
+    from infnet.commands.train import _read_metrics
+    from infnet.evaluation.tables import comparison_table, read_evaluation
+    from infnet.report.change import read_change
+    from infnet.training.recipe import preset
+
+    means = {"dice": 0.5, "mae": None}
+    evaluation = {"mean": means, "with_finding": {"count": 1, "mean": means}, "protocol": "threshold"}
+    evaluation |= {"threshold": 0.5, "class": None, "count": 2}
+    figures = [f"{finding}_{unit}" for finding in ("ggo", "consolidation", "infection") for unit in ("ml", "percent")]
+    row = {"region": "total", "case": "a", "value": 1.5, "change_since_previous": None}
+    row |= {"change_since_previous_percent": 3.0}
+    change = {"schema": "infnet-change/1", "warnings": ["w"], "changes": [{**row, "figure": name} for name in figures]}
+    change |= {"studies": [{"case": "a", "date": None, "severity": 3}]}
+    change |= {"maps": [{"earlier": "a", "later": "b", "ml": {"new": 1.0}}]}
+    recipe = preset("modern", "infection")
+    metrics = {"command": "c", "folds": 5, "seed": 0, "metrics": {}, "recipe": recipe.as_dict()}
+    metrics["calibration"] = {"temperature": 1.1, "offset": 0.2}
+
+    def check(case, folder):
+        name, text = case
+        path = folder / f"{name}.json"
+        path.write_bytes(text)
+        if name == "evaluation":
+            table = _read_or_refuse(lambda: comparison_table({"m": [read_evaluation(path)]}, None, True))
+            assert table is None or table.count("\n") >= 3
+        elif name == "change":
+            (folder / "change.png").write_bytes(b"png")
+            _read_or_refuse(read_change, folder)
+        else:
+            _read_or_refuse(_read_metrics, path, recipe)
+
+    files = {"evaluation": evaluation, "change": change, "metrics": metrics}
+    return Target(st.one_of(*(st.tuples(st.just(name), json_cases(value)) for name, value in files.items())), check)
 
 
 # The process protocol, on the Slicer side ----------------------------------------------------------------------------
@@ -371,6 +564,34 @@ def protocol_target():
     return Target(cases, check)
 
 
+def round_trip_target():
+    """What the backend tells is what Slicer's side is told, whatever the texts and numbers are."""
+    parse = importlib.import_module(f"{_backend_process().__package__}.BackendLines").parseEvent
+    value = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20))
+    payload = st.dictionaries(
+        st.text(max_size=8).filter(lambda key: key != "event"), value | st.lists(value), max_size=4
+    )
+
+    def check(case, folder):
+        text, done, values = case
+        stream = io.StringIO()
+        reporter = JsonReporter(None, stream)
+        reporter.message(text)
+        reporter.progress(text, done, done)
+        reporter.error(InputError(text))
+        reporter.result(values, text)
+        lines = stream.getvalue().encode().split(b"\n")  # as NewLines has them
+        assert len(lines) == 5 and lines[-1] == b""
+        assert [parse(line.decode()) for line in lines[:-1]] == [
+            {"event": "message", "text": text},
+            {"event": "progress", "stage": text, "done": done, "total": done},
+            {"event": "error", "code": "input", "message": text},
+            {"event": "result", **values},
+        ]
+
+    return Target(st.tuples(st.text(), st.integers(), payload), check)
+
+
 def lines_target():
     """Lines do not depend on where the pieces end in which they come."""
     module = _backend_process()
@@ -407,11 +628,19 @@ TARGETS = {
     "bits of mha": partial(flipped_bits_target, ".mha"),
     "bits of nifti": partial(flipped_bits_target, ".nii.gz"),
     "segmentation": segmentation_target,
+    "segmentation header": segmentation_header_target,
+    "dicom segmentation": dicom_segmentation_target,
     "model card": card_target,
     "safetensors": weights_target,
+    "checkpoint": checkpoint_target,
     "study": study_target,
     "run folder": run_folder_target,
+    "slices.csv": listing_target,
+    "cases.csv": cases_target,
+    "rejected.txt": rejected_target,
+    "evaluations": evaluations_target,
     "protocol": protocol_target,
+    "round trip": round_trip_target,
     "lines": lines_target,
 }
 """What makes each target, by its name."""

@@ -15,15 +15,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
+from fuzztargets import TARGETS
 from infnet import cli, commands
 from infnet.data.segmentations import write_segmentation
 from infnet.data.volumes import read_ct, read_image, write_image
 from infnet.errors import InputError, InvalidModelError, UnreadableImageError
 from infnet.networks import NETWORKS, build_network
 from infnet.quantification.label_images import read_findings
+from infnet.report.change import read_change
+from infnet.reporting import silent
+from infnet.training.checkpoints import Checkpoints
 from infnet.weights.cards import ModelCard
 from infnet.weights.store import load_model, save_model
 from phantoms import DIRECTIONS, empty_grid, make_chest, write_dicom_series
+from test_faulty_outputs import ENVIRONMENT, obey_file_modes
 from tinynetwork import TINY
 
 voxels = sitk.GetArrayFromImage
@@ -190,12 +196,14 @@ def test_voxels_compressed_in_several_pieces_are_whole(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes with a name")
 def test_what_is_no_file_is_not_waited_for(tmp_path, tell):
     os.mkfifo(tmp_path / "pipe.nrrd")
-    refused(tell("lungs", tmp_path / "pipe.nrrd"), 3, "input-not-found", "pipe.nrrd")
+    refused(tell("lungs", tmp_path / "pipe.nrrd"), 3, "input", "pipe.nrrd: a pipe or a device")
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".nrrd", "not utf-8 \udcff.nrrd"])
 def test_names_that_no_file_can_have_are_told(tmp_path, tell, name):
     """Of a name that is not in UTF-8, ITK ends the process."""
+    with pytest.raises(InputError, match=r"File name too long|not in UTF-8; rename it"):  # of a list of cases, say
+        read_ct(tmp_path / name)
     refused(tell("lungs", tmp_path / name), 3, "input", str(tmp_path))
 
 
@@ -217,7 +225,155 @@ def test_a_name_that_no_file_can_have_is_told_by_every_command(tmp_path, capsys,
     assert event["event"] == "error" and "x" * 300 in event["message"] and not list(tmp_path.iterdir())
 
 
+def paths_of_commands():
+    """Each argument of each command that is a path, and the command with all others that it needs."""
+    (commands,) = (action.choices for action in cli.build_parser()._actions if isinstance(action.choices, dict))
+    found = []
+    for command, parser in commands.items():
+        for one in parser._actions:
+            if one.type is Path and one.dest != "stop_file":
+                others = [other for other in parser._actions if other is not one and other.required]
+                words = [word for other in others for word in (*other.option_strings[-1:], "x=missing")]
+                found.append(pytest.param([command, *words], one, id=f"{command} {one.dest}"))
+    return found
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes with a name")
+@pytest.mark.parametrize(("command", "argument"), paths_of_commands())
+def test_no_argument_of_any_command_is_a_pipe_or_a_name_that_no_file_can_have(command, argument, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.nrrd")
+    (tmp_path / "zeros.nrrd").symlink_to("/dev/zero")
+    for name, told in (("pipe", "a pipe or a device"), ("zeros", "a pipe or a device"), ("\udcff", "not in UTF-8")):
+        path = str(tmp_path / f"{name}.nrrd")
+        given = [*argument.option_strings[-1:], path]
+        # A positional argument that comes first takes the word; those after it are missing files.
+        words = [command[0], *given, *command[1:]] if not argument.option_strings else [*command, *given]
+        assert cli.main([*words, "--progress", "json"]) in (3, 7)
+        event = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert event["code"] in ("input", "output") and path in event["message"] and told in event["message"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("compare", "x"),
+        ("predict", "x"),
+        ("prepare", "x"),
+        ("dicom", "x", "--series", "x"),
+        ("train", "x"),
+        ("cross-validate", "x"),
+        ("semi-supervised", "x", "x"),
+        ("convert-checkpoint", "x"),
+    ],
+)
+def test_a_folder_that_cannot_be_is_told_before_the_work(tmp_path, capsys, command):
+    """Before what is to be read is looked at: it is not there."""
+    (tmp_path / "file").touch()
+    assert cli.main([*command, "-o", str(tmp_path / "file/run"), "--progress", "json"]) == 7
+    (event,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert event["code"] == "output" and f"{tmp_path / 'file'} is a file; name a folder" in event["message"]
+
+
+def test_a_picture_that_is_none_is_told_by_the_commands_that_read_it(tmp_path, toy_slices, capsys):
+    (toy_slices / "Imgs/3.png").write_bytes(b"no picture")
+    given = str(toy_slices / "Imgs")
+    for command in (["evaluate", given, str(toy_slices / "GT")], ["predict", given], ["train", str(toy_slices)]):
+        output = [] if command[0] == "evaluate" else ["-o", str(tmp_path / "out")]
+        assert cli.main([*command, *output, "--progress", "json"]) == 3
+        event = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert event["event"] == "error" and "3.png" in event["message"] and not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes any bytes for a name")
+def test_a_picture_whose_name_is_not_in_utf_8_is_told(tmp_path, toy_slices, capsys):
+    for folder in ("Imgs", "GT"):
+        (toy_slices / folder / "3.png").rename(toy_slices / folder / os.fsdecode(b"M\xfcller.png"))  # in Latin 1
+    command = ["train", str(toy_slices), "-o", str(tmp_path / "run"), "--network", "inf-net", "--device", "cpu"]
+    command += ["--encoder", "efficientnet_lite0", "--encoder-weights", "none", "--progress", "json"]
+    assert cli.main(command) == 3
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert "not in UTF-8; rename it" in event["message"] and "ller" in event["message"]
+
+
+def test_a_training_that_diverges_has_a_status_of_its_own(tmp_path, toy_slices, monkeypatch, capsys):
+    monkeypatch.setitem(NETWORKS, "tiny", TINY)
+    command = ["train", str(toy_slices), "-o", str(tmp_path / "run"), "--network", "tiny", "--device", "cpu"]
+    command += ["--size", "64", "--scales", "1", "--batch-size", "3", "--epochs", "9", "--optimizer", "sgd"]
+    assert cli.main([*command, "--schedule", "constant", "--learning-rate", "1e30", "--progress", "json"]) == 9
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["code"] == "diverged"
+
+
+def test_a_library_that_does_not_name_the_file_is_quoted(monkeypatch, capsys):
+    def read(options, reporter):
+        raise OSError("broken data stream when reading image file")
+
+    monkeypatch.setattr(commands.models, "run", read)
+    assert cli.main(["models"]) == 3
+    assert capsys.readouterr().err == "infnet: A file cannot be used (broken data stream when reading image file).\n"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda values: "[" * 100_000,
+        lambda values: json.dumps([values]),
+        lambda values: json.dumps({**values, "recipe": 3}),
+        lambda values: json.dumps({**values, "recipe": None}),
+        lambda values: json.dumps({**values, "calibration": {"temperature": 0, "offset": 0}}),
+        lambda values: json.dumps({**values, "calibration": {"temperature": 1, "offset": None}}),
+    ],
+)
+def test_damaged_metrics_are_refused_before_the_training(tmp_path, toy_slices, capsys, damage):
+    values = {"command": "c", "folds": 5, "seed": 0, "metrics": {}, "recipe": {}}
+    (tmp_path / "metrics.json").write_text(damage(values))
+    command = ["train", str(toy_slices), "-o", str(tmp_path / "run"), "--metrics", str(tmp_path / "metrics.json")]
+    assert cli.main([*command, "--calibrate", "--progress", "json"]) == 3
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert "metrics.json: not the metrics.json of infnet cross-validate" in event["message"]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("progress", ["bar", "json"])
+def test_an_error_that_quotes_several_lines_is_one_line(tmp_path, capsys, progress):
+    """The quotation mark that nothing ends makes one column of the whole list. Found by fuzzing."""
+    (tmp_path / "cases.csv").write_text('",case\na.nrrd,one\n')
+    command = ["segment", "--cases", str(tmp_path / "cases.csv"), "-o", str(tmp_path / "out"), "--progress", progress]
+    assert cli.main(command) == 3
+    told = capsys.readouterr()
+    (line,) = (told.out if progress == "json" else told.err).splitlines()
+    assert "cases.csv: has the columns ,case a.nrrd,one" in line
+
+
 # Folders of DICOM slices ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [bytes(5000), b"no DICOM"])
+def test_a_slice_that_was_overwritten_is_not_left_out(series, tell, content):
+    """As after a power cut, with zeros; at the end of the series nothing would tell of that."""
+    (series / "025.dcm").write_bytes(content)
+    refused(tell("lungs", series), 3, "unreadable-image", "1 DICOM slices are empty or damaged (025.dcm)")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes with a name")
+@pytest.mark.parametrize("kind", ["pipe", "link to nothing", "link to itself"])
+def test_what_is_no_file_among_dicom_slices_is_named(series, tell, kind):
+    """ITK leaves out other slices, which are whole."""
+    if kind == "pipe":
+        os.mkfifo(series / "zzz.dcm")
+    else:
+        (series / "zzz.dcm").symlink_to("zzz.dcm" if kind == "link to itself" else "nowhere")
+    refused(tell("lungs", series), 3, "unreadable-image", "zzz.dcm is a link to nothing, a pipe or a device; take it")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gives up a right of root as Linux has it")
+def test_a_slice_that_may_not_be_read_is_named(series, tmp_path):
+    (series / "005.dcm").chmod(0)
+    command = [sys.executable, "-m", "infnet", "lungs", series, "-o", tmp_path / "out.nrrd"]
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env=ENVIRONMENT, preexec_fn=obey_file_modes, check=False
+    )
+    told = f"infnet: {series / '005.dcm'}: cannot be read (Permission denied); mend or remove it."
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (3, told)
 
 
 @pytest.mark.parametrize("number", [5, 25])
@@ -265,11 +421,13 @@ def test_slices_of_several_sizes_are_refused(series, tmp_path, tell):
 # Voxels --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pixel_type", [sitk.sitkInt32, sitk.sitkInt64, sitk.sitkFloat64])
-def test_wide_numbers_are_read(ct, tmp_path, pixel_type):
-    write_image(sitk.Cast(ct, pixel_type), tmp_path / "ct.nrrd")
+@pytest.mark.parametrize(
+    ("pixel_type", "fraction"), [(sitk.sitkInt32, 0), (sitk.sitkInt64, 0), (sitk.sitkFloat64, 0.25)]
+)
+def test_wide_numbers_are_read(ct, tmp_path, pixel_type, fraction):
+    write_image(sitk.Cast(ct, pixel_type) + fraction, tmp_path / "ct.nrrd")
     image, _ = read_ct(tmp_path / "ct.nrrd")
-    assert np.array_equal(voxels(image), voxels(ct).clip(-1024))
+    assert np.array_equal(voxels(image), (voxels(ct) + fraction).clip(-1024))
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nii"])
@@ -428,6 +586,14 @@ def test_a_card_with_impossible_values_is_refused(model, changes):
         load_model(str(folder))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes with a name")
+def test_a_pipe_in_the_place_of_a_card_is_not_waited_for(model):
+    (model[0] / "tiny.json").unlink()
+    os.mkfifo(model[0] / "tiny.json")
+    with pytest.raises(InvalidModelError, match=r"tiny\.json: not a model card \(.*a pipe or a device"):
+        load_model(str(model[0]))
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
 def test_a_card_nested_too_deeply_is_refused(model, text):
     (model[0] / "tiny.json").write_text(text)
@@ -440,7 +606,7 @@ def test_a_card_that_asks_for_a_huge_network_takes_no_memory(model):
     folder, card = model
     network = {"name": "infection-guided-unet", "options": {"base_channels": 2_000_000}}
     rewrite(folder, card, task="findings", network=network)
-    with pytest.raises(InvalidModelError, match="does not fit the network"):
+    with pytest.raises(InvalidModelError, match=r"does not fit the network .*in loading state_dict"):
         load_model(str(folder))
 
 
@@ -458,3 +624,71 @@ def test_a_study_with_impossible_values_is_refused(tmp_path):
     (tmp_path / "result.json").write_text("[" * 100_000)
     with pytest.raises(InputError, match="nested too deeply"):
         read_study(tmp_path)
+
+
+# Folders and files that other modules read ---------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes with a name")
+def test_a_pipe_in_a_folder_is_not_waited_for(model, toy_slices, tmp_path, tell):
+    os.mkfifo(toy_slices / "Imgs/9.png")
+    refused(tell("predict", toy_slices / "Imgs"), 3, "input", "9.png: a folder, a link to nothing, a pipe or a device")
+    (model[0] / "tiny.safetensors").unlink()
+    os.mkfifo(model[0] / "tiny.safetensors")
+    with pytest.raises(InvalidModelError, match=r"tiny\.safetensors: No such file"):
+        load_model(str(model[0]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gives up a right of root as Linux has it")
+@pytest.mark.parametrize("ending", [".nrrd", ".nii.gz", ".dcm", ""])
+def test_a_file_that_may_not_be_read_is_told(tmp_path, ending):
+    """ITK says that there is none."""
+    (tmp_path / f"ct{ending}").write_bytes(b"content")
+    (tmp_path / f"ct{ending}").chmod(0)
+    command = [sys.executable, "-m", "infnet", "lungs", tmp_path / f"ct{ending}", "-o", tmp_path / "out.nrrd"]
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", env=ENVIRONMENT, preexec_fn=obey_file_modes, check=False
+    )
+    told = f"infnet: {tmp_path / f'ct{ending}'}: cannot be read (Permission denied).\n"
+    assert (done.returncode, done.stderr) == (3, told)
+
+
+def test_the_checkpoint_before_a_damaged_one_is_found(tmp_path):
+    torch.save({"step": 1}, tmp_path / "step-00000001.ckpt")
+    torch.save({"step": 2}, tmp_path / "step-00000002.ckpt")
+    data = (tmp_path / "step-00000002.ckpt").read_bytes()
+    checkpoints = Checkpoints(tmp_path, 0, silent, "toy")
+    for damaged in (b"", data[:100], data[:-100], b"\1" + data[1:]):  # the last: an IndexError of pickle
+        (tmp_path / "step-00000002.ckpt").write_bytes(damaged)
+        assert checkpoints.newest()[1] == {"step": 1}
+    (tmp_path / "step-00000001.ckpt").unlink()
+    with pytest.raises(InputError, match="none of its checkpoints can be read"):
+        checkpoints.newest()
+
+
+@pytest.mark.parametrize(
+    "damage", [{"mean": None}, {"mean": {"dice": ""}}, {"mean": {"dice": []}}, {"with_finding": {"count": 1}}]
+)
+def test_an_evaluation_with_impossible_values_is_refused(tmp_path, capsys, damage):
+    values = {"mean": {"dice": 0.5}, "with_finding": None, "protocol": "threshold", "threshold": 0.5, "class": None}
+    path = tmp_path / "e.json"
+    for changes, status in (({}, 0), (damage, 3)):
+        path.write_text(json.dumps({**values, "count": 1, **changes}))
+        assert cli.main(["evaluate-table", f"m={path}", "--with-finding", "--progress", "json"]) == status
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert "e.json: not a file of infnet evaluate --json" in event["message"]
+
+
+def test_a_dicom_segmentation_that_is_cut_in_an_element_is_refused(tmp_path):
+    """Found by fuzzing: a struct.error of pydicom."""
+    TARGETS["dicom segmentation"]().check([("truncate", 0.5620400505575266, b"")], tmp_path)
+
+
+def test_a_comparison_with_impossible_values_is_refused(tmp_path):
+    """Found by fuzzing: an AttributeError."""
+    values = {"schema": "infnet-change/1", "studies": [], "changes": [], "warnings": []}
+    maps = [{"earlier": "a", "later": "b", "ml": None}]
+    (tmp_path / "change.json").write_text(json.dumps({**values, "maps": maps}))
+    (tmp_path / "change.png").write_bytes(b"png")
+    with pytest.raises(InputError, match=r"change\.json: damaged"):
+        read_change(tmp_path)

@@ -1,5 +1,6 @@
 """Outputs that cannot be written, and runs that are ended or meet another: nothing half-written, nothing lost."""
 
+import errno
 import json
 import os
 import signal
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from filelock import FileLock
 from infnet import cli
-from infnet.data.files import check_output
+from infnet.data.files import check_output, remove_unfinished
 from infnet.errors import OutputError
 from phantoms import empty_grid, make_chest
 
@@ -60,11 +62,12 @@ def fill_disk():
 
 
 def obey_file_modes():
-    """Before the command starts: root gives up the right to write where the mode forbids it."""
+    """Before the command starts: root gives up the rights to write and to read where the mode forbids it."""
     import ctypes
 
-    cap_dac_override, pr_capbset_drop = 1, 24
-    ctypes.CDLL(None).prctl(pr_capbset_drop, cap_dac_override, 0, 0, 0)
+    pr_capbset_drop = 24
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(pr_capbset_drop, capability, 0, 0, 0)
 
 
 @posix_only
@@ -100,7 +103,7 @@ def test_names_that_no_file_can_have(tmp_path, name):
 def test_long_paths_with_spaces_and_all_letters(files, tmp_path, capsys):
     folder = tmp_path / "Größe, 肺 λ" / ("a b " * 45 + "c") / ("d " * 60 + "e")
     folder.mkdir(parents=True)
-    name = "ё" * 110 + " x.nrrd"  # with two bytes a letter nearly all that a name may have
+    name = "ё" * 124 + " x.nrrd"  # with two bytes a letter all that a name may have
     (folder / name).write_bytes((files / "ct.nrrd").read_bytes())
     assert len(str(folder / name)) > 400
     assert cli.main(["lungs", str(folder / name), "-o", str(folder / f"{name[:-6]}y.nrrd")]) == 0
@@ -161,6 +164,23 @@ def test_of_two_runs_that_write_one_study_one_waits_for_the_other(killed_writer,
     assert end["statuses"] == [0, 0], "both were still there when the first went on"
     assert end["found"] == "1"
     assert sorted(end["files"]) == ["lobes.nrrd", "lungs.nrrd", "result.json", "segmentation.seg.nrrd"]
+
+
+def test_on_a_disk_without_locks_what_is_unfinished_is_left(tmp_path, monkeypatch):
+    """A made-up refusal: no such disk is at hand."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    left = {tmp_path / ".infnet-0123-x.png", tmp_path / ".infnet-0123-x.png.lock"}
+    for path in left:
+        path.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLock, "acquire", refuse)
+        remove_unfinished(tmp_path)
+    assert set(tmp_path.iterdir()) == left
+    remove_unfinished(tmp_path)
+    assert set(tmp_path.iterdir()) == set()
 
 
 def test_two_runs_into_one_file_give_that_of_one(files, tmp_path):

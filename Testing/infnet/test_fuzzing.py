@@ -10,7 +10,8 @@ from fuzzing import in_process
 
 
 def test_damaged_inputs_are_refused_or_read():
-    targets = ["nrrd", "mha", "nifti", "dicom", "segmentation", "bits of nrrd", "study", "protocol", "lines"]
+    targets = ["nrrd", "mha", "nifti", "dicom", "segmentation", "segmentation header", "bits of nrrd", "study"]
+    targets += ["slices.csv", "cases.csv", "round trip", "protocol", "lines"]
     result = in_process(targets, seed=0, examples=25, timeout_s=300)
     assert result.finding is None, result.finding
     assert all(result.executions[target] >= 20 for target in targets)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from infnet import cli
+from infnet.anatomy.lungs import segment_lungs
 from infnet.anatomy.regions import LOBES
 from infnet.data.segmentations import write_segmentation
+from infnet.data.volumes import read_ct
 from infnet.errors import InputError
 from infnet.quantification.label_images import read_findings, read_lungs
 from phantoms import DIRECTIONS, empty_grid, make_chest
@@ -115,10 +117,63 @@ def test_a_mask_of_both_lungs_in_one_label_is_parted(tmp_path, direction, joined
     assert np.count_nonzero(found != truth) < (1 if not joined else 0.005 * np.count_nonzero(truth))
 
 
-def test_a_mask_of_one_lung_is_not_parted(files, tmp_path):
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("side", [1, 2])
+def test_which_lung_a_mask_of_one_is_the_ct_tells(tmp_path, direction, side):
+    """A mask of 0 and 1 says no side. The body is not in the middle of the CT."""
+    grid = empty_grid((80, 72, 40), (4, 4, 5), DIRECTIONS[direction])
+    grid.SetOrigin(np.add(grid.GetOrigin(), (20, 0, 0)).tolist())
+    chest = make_chest(grid, noise_hu=0)
+    alone = chest.lungs == side
+    sitk.WriteImage(alone, tmp_path / "lungs.nrrd")
+    assert np.array_equal(voxels(read_lungs(tmp_path / "lungs.nrrd", chest.ct)), voxels(alone) * side)
+    sitk.WriteImage(alone * 2, tmp_path / "lungs.nrrd")
+    if side == 2:
+        assert np.array_equal(voxels(read_lungs(tmp_path / "lungs.nrrd", chest.ct)), voxels(alone) * 2)
+    else:
+        with pytest.raises(InputError, match="label 2 lies on the patient's right"):
+            read_lungs(tmp_path / "lungs.nrrd", chest.ct)
+
+
+def test_the_lung_that_a_ct_does_not_show_is_told_from_the_one_that_it_shows(tmp_path):
+    """The left lung is consolidated as a whole: no air is found in it."""
+    chest = make_chest(empty_grid((80, 72, 40), (4, 4, 5)), left_lung=False, noise_hu=0)
+    whole = make_chest(empty_grid((80, 72, 40), (4, 4, 5))).lungs
+    for side in (1, 2):
+        sitk.WriteImage(whole == side, tmp_path / "lungs.nrrd")
+        assert set(np.unique(voxels(read_lungs(tmp_path / "lungs.nrrd", chest.ct)))) == {0, side}
+
+
+def test_a_mask_whose_side_nothing_tells_is_refused(files, tmp_path):
     _, chest = files
-    sitk.WriteImage(chest.lungs == 1, tmp_path / "lungs.nrrd")
-    assert np.array_equal(voxels(read_lungs(tmp_path / "lungs.nrrd", chest.ct)), voxels(chest.lungs) == 1)
+    middle = sitk.Image(chest.airways)
+    sitk.WriteImage(middle, tmp_path / "lungs.nrrd")
+    with pytest.raises(InputError, match=r"lungs\.nrrd: one label, on both sides of the body; label the right lung 1"):
+        read_lungs(tmp_path / "lungs.nrrd", chest.ct)
+    sitk.WriteImage(chest.lungs == 2, tmp_path / "lungs.nrrd")
+    with pytest.raises(InputError, match=r"lungs\.nrrd: one lung, of which the CT does not tell the side"):
+        read_lungs(tmp_path / "lungs.nrrd", chest.ct * 0)
+    named = sitk.Image(chest.lungs == 2)
+    named.SetMetaData("Segment0_Name", "left lung")
+    sitk.WriteImage(named, tmp_path / "lungs.seg.nrrd")
+    told = read_lungs(tmp_path / "lungs.seg.nrrd", chest.ct * 0)
+    assert np.array_equal(voxels(told), voxels(chest.lungs) & 2), "a name tells"
+
+
+@pytest.mark.parametrize("name", ["lungs/id001_ct.nii.gz", "lungs/id002_ct.nii.gz", "ct/cip-lowres/ct-64.nrrd"])
+def test_which_lung_a_mask_of_one_is_real_cts_tell(shared_data, tmp_path, name):
+    """Whole lungs and thirds of them, as different as their heights are."""
+    ct, _ = read_ct(shared_data / name)
+    lungs = voxels(segment_lungs(ct))
+    for side in (1, 2):
+        heights = np.flatnonzero((lungs == side).any(axis=(1, 2)))
+        for part in (heights, *np.array_split(heights, 3)):
+            mask = np.zeros_like(lungs)
+            mask[part] = lungs[part] == side
+            image = sitk.GetImageFromArray(mask)
+            image.CopyInformation(ct)
+            sitk.WriteImage(image, tmp_path / "lungs.nrrd")
+            assert np.array_equal(voxels(read_lungs(tmp_path / "lungs.nrrd", ct)), mask * side)
 
 
 def test_consolidated_lung_counts_where_the_lungs_are_found_in_the_ct(files, tmp_path):

@@ -65,17 +65,22 @@ def test_a_study_that_cannot_be_written_leaves_the_one_before(study, chest, monk
     write_study(study, chest.findings, chest.lungs)
     files = {path.name: path.read_bytes() for path in study.folder.iterdir()}
 
-    def full(image, path, **options):
-        raise RuntimeError("No space left on device")
+    write, written = sitk.WriteImage, []
 
-    monkeypatch.setattr(sitk, "WriteImage", full)
+    def full_after_one(image, path, **options):
+        written.append(path)
+        if len(written) % 2 == 0:
+            raise RuntimeError("No space left on device")
+        write(image, path, **options)
+
+    monkeypatch.setattr(sitk, "WriteImage", full_after_one)
     with pytest.raises(OutputError, match="No space left"):
-        write_study(replace(study, patient="18"), chest.findings, chest.lungs)
+        write_study(replace(study, patient="18"), chest.findings * 0, chest.lungs)
     assert {path.name: path.read_bytes() for path in study.folder.iterdir()} == files
     other = replace(study, folder=study.folder.with_name("new"))
     with pytest.raises(OutputError, match="No space left"):
         write_study(other, chest.findings, chest.lungs)
-    assert not other.folder.exists()
+    assert not other.folder.exists() and len(written) == 4
 
 
 @pytest.mark.parametrize(

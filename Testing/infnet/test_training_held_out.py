@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -167,24 +166,27 @@ def test_what_a_killed_process_left_unfinished_is_removed_and_nothing_else(toy_s
     command = ["train", str(toy_slices), "-o", str(run), *TINY, "--epochs", "1"]
     assert main(command) == 0
     script = (
-        "import os, signal, sys; from pathlib import Path; from infnet.data.files import written_whole\n"
+        "import sys; from pathlib import Path; from infnet.data.files import written_whole\n"
         "with written_whole(Path(sys.argv[1])) as temporary:\n"
-        "    temporary.write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)"
+        "    temporary.write_bytes(b'half'); print(flush=True); sys.stdin.read()"
     )
-    (run / "round-001").mkdir()
-    subprocess.run([sys.executable, "-c", script, str(run / "round-001/montage.png")], check=False)
-    (left,) = (run / "round-001").iterdir()
-    assert left.name.startswith(".") and left.name.endswith("-montage.png")
-    dead = left.name.split("-")[0]
-    living = {
-        f".{os.getpid()}-{socket.gethostname()}-montage.png": "a process that is there",
-        f"{dead}-elsewhere-montage.png": "another computer's",
-        ".hidden": "somebody's",
-    }
-    for name in living:
-        (run / "round-001" / name).touch()
+    folder = run / "round-001"
+    folder.mkdir()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    writers = [
+        subprocess.Popen([sys.executable, "-c", script, folder / name], **pipes) for name in ("killed.png", "alive.png")
+    ]
+    for writer in writers:
+        writer.stdout.readline()
+    killed, alive = writers
+    killed.kill()
+    killed.communicate()
+    (folder / ".hidden.lock").touch()
+    assert len(list(folder.glob(".infnet-*"))) == 4, "two files and their locks"
     assert main(command) == 0
-    assert {path.name for path in (run / "round-001").iterdir()} == set(living)
+    assert sorted(path.name[-10:] for path in folder.iterdir()) == ["-alive.png", "e.png.lock", "idden.lock"]
+    alive.communicate()
+    assert alive.returncode == 0 and {path.name for path in folder.iterdir()} == {".hidden.lock", "alive.png"}
 
 
 def test_a_model_is_on_the_disk_before_it_gets_its_name(toy_slices, tmp_path, monkeypatch):

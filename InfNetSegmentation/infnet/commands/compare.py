@@ -28,7 +28,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     import json
     from itertools import pairwise
 
-    from infnet.data.files import written_whole
+    from infnet.data.files import check_folder, written_whole
     from infnet.data.volumes import write_image
     from infnet.errors import MissingPackageError, OutputError
     from infnet.quantification.change import Change, changes, comparison_warnings, in_order, map_change
@@ -40,6 +40,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     except ImportError as error:
         raise MissingPackageError("The plot needs matplotlib: pip install matplotlib.") from error
 
+    check_folder(options.output)
     studies, warnings = in_order([read_study(folder) for folder in options.studies])
     warnings += comparison_warnings(studies)
     try:

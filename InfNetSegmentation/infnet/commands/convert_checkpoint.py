@@ -31,12 +31,14 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     import hashlib
 
     import infnet
+    from infnet.data.files import check_folder
     from infnet.errors import InputError
     from infnet.networks.official_checkpoints import read_official_checkpoint
     from infnet.networks.registry import NETWORKS
     from infnet.weights.cards import ModelCard
     from infnet.weights.store import save_model
 
+    check_folder(options.output)
     name = options.name or options.file.stem
     if Path(name).name != name:
         raise InputError(f"--name {name}: a name, without folders, is wanted; --output says where.")

@@ -26,11 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    from infnet.data.files import check_folder
     from infnet.data.labelled_slices import read_labelled_slices
     from infnet.training.folds import check_folds
     from infnet.weights.cards import find_card
 
     # Before the slow imports: all of these may be refused.
+    check_folder(options.output)
     slices = read_labelled_slices(options.data, options.priors)
     if options.initial:
         find_card(options.initial)

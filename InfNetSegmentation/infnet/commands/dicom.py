@@ -59,8 +59,10 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     import logging
     import warnings
 
+    from infnet.data.files import check_folder
     from infnet.dicom.export import write_dicom
 
+    check_folder(options.output)
     logging.getLogger("highdicom").setLevel(logging.ERROR)  # tells of every segmentation that is empty
     with warnings.catch_warnings():
         # Of names and private tags that other people's files have; they are copied as they are.

@@ -30,10 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from PIL import Image
 
+    from infnet.data.files import check_folder
     from infnet.data.labelled_slices import eight_bit, find_images, read_grey, unit_range
     from infnet.errors import OutputError
     from infnet.inference.predictor import SlicePredictor
 
+    check_folder(options.output)
     paths = find_images(options.slices)
     predictor = SlicePredictor.from_models(
         options.model,

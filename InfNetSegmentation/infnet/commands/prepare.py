@@ -55,10 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    from infnet.data.files import check_folder
     from infnet.data.prepared import write_listing
     from infnet.inference.slices import SliceLook
 
-    if options.output.is_file() or (options.output.is_dir() and any(options.output.iterdir())):
+    check_folder(options.output)
+    if options.output.is_dir() and any(options.output.iterdir()):
         raise OutputError(f"{options.output}: holds something already; name a new folder.")
     look = SliceLook(window=tuple(options.window)) if options.window else SliceLook()
     if look.window[0] >= look.window[1]:

@@ -83,11 +83,13 @@ def semi_recipe_from(options: argparse.Namespace) -> SemiRecipe:
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    from infnet.data.files import check_folder, written_whole
     from infnet.data.labelled_slices import LabelledSlice, digest, read_labelled_slices, read_slices, read_soft_truths
     from infnet.data.prepared import without_volumes
     from infnet.training.folds import check_folds, check_unlabelled, hold_out
 
     # Before the slow imports: all of these may be refused.
+    check_folder(options.output)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("Several processes cannot share Algorithm 1; start one.")
     semi = semi_recipe_from(options)
@@ -97,7 +99,6 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     unlabelled = without_volumes(read_slices(options.unlabelled), options.unlabelled, options.exclude_volumes)
 
     import infnet
-    from infnet.data.files import written_whole
     from infnet.training.estimate import PlannedSemiSupervision
     from infnet.training.held_out import against, averaged, measure
     from infnet.training.run_folder import claim

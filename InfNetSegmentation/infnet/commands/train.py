@@ -2,13 +2,14 @@
 
 import argparse
 import ast
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infnet.commands.arguments import add_device_argument, add_precision_argument
+from infnet.data.files import check_folder, read_json
 from infnet.errors import InputError
 from infnet.reporting import Reporter
 from infnet.training.recipe import CHOICES, PRESETS, Recipe, Task, preset
@@ -171,6 +172,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.weights.cards import find_card, read_card
 
     # Before the slow imports: all of these may be refused.
+    check_folder(options.output)
     slices = read_labelled_slices(options.data, options.priors)
     extra = read_extra(options)
     like = read_card(options.card) if options.card else None
@@ -237,9 +239,12 @@ def _name_and_value(text: str) -> tuple[str, Any]:
 def _read_metrics(path: Path, recipe: Recipe) -> dict[str, Any]:
     """What a model card says of a cross-validation. Raises InputError for another file, or another recipe."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         found = {key: values[key] for key in ("command", "folds", "seed", "metrics")}
-        validated = values["recipe"]
+        validated = dict(values["recipe"])
+        told = values.get("calibration", {"temperature": 1, "offset": 0})
+        if not (0 < float(told["temperature"]) < math.inf and math.isfinite(float(told["offset"]))):
+            raise ValueError("no calibration can have these numbers")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not the metrics.json of infnet cross-validate ({error}).") from error
     own = recipe.as_dict()

@@ -32,6 +32,7 @@ def dicom_files(folder: Path) -> tuple[Sequence[str], list[str]]:
     Raises `UnreadableImageError` where there is none, or where slices are damaged; `InputError` where two series are
     the longest.
     """
+    _refuse_odd_entries(folder)
     series = {
         uid: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
         for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
@@ -71,15 +72,26 @@ def read_dicom_folder(folder: Path) -> tuple[sitk.Image, list[str]]:
         ) from error
 
 
+def _refuse_odd_entries(folder: Path) -> None:
+    """Beside a link to nothing or a pipe, ITK leaves out slices that are whole."""
+    if odd := [file.name for file in sorted(folder.iterdir()) if not (file.is_file() or file.is_dir())]:
+        raise UnreadableImageError(f"{folder}: {odd[0]} is a link to nothing, a pipe or a device; take it out.")
+
+
 def _refuse_damaged_slices(folder: Path, images: set[str]) -> None:
     """ITK leaves out what it cannot read. That may be a report or a note, but an empty or broken slice leaves a gap."""
     endings = {Path(image).suffix for image in images} or {".dcm"}
     damaged = []
     for file in sorted(folder.iterdir()):
         if file.name not in images and file.is_file():
-            with file.open("rb") as content:
-                start = content.read(1024)
-            if (not start and file.suffix in endings) or (start[128:132] == b"DICM" and _CT_IMAGE_STORAGE in start):
+            try:
+                with file.open("rb") as content:
+                    start = content.read(1024)
+            except OSError as error:
+                raise UnreadableImageError(f"{file}: cannot be read ({error.strerror}); mend or remove it.") from error
+            is_dicom = start[128:132] == b"DICM"
+            is_like_slices = file.suffix in endings and not (start if file.suffix == "" else is_dicom)
+            if is_like_slices or (is_dicom and _CT_IMAGE_STORAGE in start):
                 damaged.append(file.name)
     if damaged:
         raise UnreadableImageError(

@@ -1,10 +1,10 @@
 """Files that are written whole or not at all."""
 
+import errno
 import json
 import os
-import re
+import secrets
 import shutil
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,17 +13,17 @@ from typing import Any
 
 from infnet.errors import OutputError
 
-_UNFINISHED = ".infnet-"
+_UNFINISHED, _LOCK = ".infnet-", ".lock"
 
 
 def check_output(path: Path, endings: Sequence[str]) -> None:
     """Raise `OutputError` if a file cannot be written to ``path`` later, or has none of the ``endings``."""
     if not path.name.lower().endswith(tuple(endings)):
         raise OutputError(f"{path}: the file name must end in {', '.join(endings)}.")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}.")
     try:
         str(path).encode()
+        if not path.parent.is_dir():
+            raise OutputError(f"{path}: there is no folder {path.parent}.")
         is_folder = path.resolve().is_dir()
     except (OSError, RuntimeError, UnicodeEncodeError) as error:  # RuntimeError: a loop of links
         raise OutputError(f"{path}: no file can have this name ({error}).") from error
@@ -50,6 +50,8 @@ def check_folder(folder: Path) -> None:
 
 def read_json(path: Path) -> Any:
     """The value of a JSON file. Raises OSError, and ValueError for what is no JSON, or is nested too deeply."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # for a pipe one would wait, /dev/zero has no end
+        raise OSError(errno.EINVAL, "it is a pipe or a device", str(path))
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
@@ -64,38 +66,34 @@ def written_whole(path: Path) -> Iterator[Path]:
     block or the renaming fails with an operating system's or SimpleITK's error. The temporary file is removed in any
     case but a kill (`remove_unfinished`).
     """
-    # No longer than a name may be.
-    temporary = path.with_name(f".{os.getpid()}-{socket.gethostname()[:40]}-{path.name[-40:]}")
+    # No longer than a name may be, and no other process's, whatever computer or container it is in.
+    temporary = path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}-{path.name[-40:]}")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with locked(temporary.with_name(temporary.name + _LOCK), timeout=0):
+            try:
+                yield temporary
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).strip().splitlines()[-1]
-        raise OutputError(f"{path} cannot be written: {reason}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise OutputError(f"{path} cannot be written: {reason or str(error).strip().splitlines()[-1]}.") from error
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what processes of this computer that were killed have left of `written_whole` in ``folder`` and below."""
-    if os.name == "nt":  # which cannot be asked for a process without sending it something
-        return
-    ours = re.compile(rf"\.(\d+)-{re.escape(socket.gethostname()[:40])}-")
-    for path in folder.rglob(".*"):
-        if (match := ours.match(path.name)) and not _is_alive(int(match[1])):
-            path.unlink(missing_ok=True)
+    """Remove what killed processes have left of `written_whole` in ``folder`` and below.
 
+    A process that is alive holds a lock, be it in another container or on another computer; where the disk has no
+    locks, all is left.
+    """
+    from filelock import Timeout
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is another user's
-        pass
-    return True
+    for lock in folder.rglob(f"{_UNFINISHED}*{_LOCK}"):
+        with suppress(Timeout), locked(lock, timeout=0) as is_left:
+            if is_left:
+                lock.with_suffix("").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -140,7 +138,7 @@ def locked(path: Path, timeout: float = -1) -> Iterator[bool]:
 
     Waits for another process that holds it: ``timeout`` seconds, then it raises `filelock.Timeout`; for ever if -1.
     """
-    from filelock import FileLock, Timeout  # slow to import, and most commands need none
+    from filelock import FileLock, Timeout  # slow to import
 
     lock = FileLock(path)
     try:

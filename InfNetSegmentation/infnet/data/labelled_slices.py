@@ -71,6 +71,9 @@ def find_images(folder: Path) -> list[Path]:
         raise InputNotFoundError(f"{folder}: no such folder. Name a folder that holds 2-D images.")
     # A name that begins with a dot is a file half written, or macOS's notes on one.
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    for path in paths:
+        if not path.is_file():  # for a pipe one would wait
+            raise InputError(f"{path}: a folder, a link to nothing, a pipe or a device; take it out.")
     if not paths:
         raise InputNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)}).")
     stem, count = Counter(path.stem for path in paths).most_common(1)[0]

@@ -18,7 +18,6 @@ from highdicom.seg import (
 )
 from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 import infnet
@@ -27,7 +26,7 @@ from infnet.data.findings import CATEGORY, REGION, Finding
 from infnet.data.terminology import Code
 from infnet.dicom.concepts import ANATOMY, INFECTION, MANUFACTURER, MODEL, NOTICE, Algorithm, concept
 from infnet.dicom.series import SourceSeries
-from infnet.errors import InputError, InputNotFoundError, UnreadableImageError
+from infnet.errors import InputError, InputNotFoundError, OutOfMemoryError, UnreadableImageError, is_out_of_memory
 
 _SERIES_NUMBERS = {"findings": 9701, "lungs": 9702, "lobes": 9703, "infection": 9704}
 
@@ -115,7 +114,11 @@ def read_segmentation(path: Path, kinds: Mapping[int, Code] | None = None) -> si
             names = ", ".join(str(description.segment_label) for description in found.values())
             raise InputError(f"{path}: none of its segments ({names}) has the code of what is looked for.")
         volume = segmentation.get_volume(segment_numbers=list(labels), combine_segments=True, skip_overlap_checks=True)
-    except (InvalidDicomError, ValueError, AttributeError, RuntimeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # of damaged files, pydicom and highdicom raise errors of many kinds
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(f"{path}: there is not the memory for it; close other programs.") from error
         raise UnreadableImageError(f"{path}: not a DICOM segmentation of one volume with whole voxels.") from error
     table = np.zeros(max(found) + 1, np.uint8 if max(labels.values()) < 256 else np.uint16)
     table[list(labels)] = list(labels.values())

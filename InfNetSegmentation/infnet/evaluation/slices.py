@@ -16,7 +16,7 @@ def are_label_images(paths: Iterable[Path]) -> bool:
 
     All of them, since the map of one healthy slice may have no value above 2 either.
     """
-    return all(_is_palette_image(path) or read_grey(path).max() <= 2 for path in paths)
+    return all(read_grey(path).max() <= 2 or _is_palette_image(path) for path in paths)  # the first tells of damage
 
 
 def read_slices(pair: Pair, labels: bool, finding: int | None) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

@@ -38,10 +38,12 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """The JSON file that ``infnet evaluate --json`` wrote. Raises InputError for another file."""
     try:
         evaluation: dict[str, Any] = read_json(path)
-        if {"mean", "with_finding", "protocol", "threshold", "class", "count"} <= evaluation.keys():
+        missing = {"mean", "with_finding", "protocol", "threshold", "class", "count"} - evaluation.keys()
+        means = [] if missing else [evaluation["mean"], (evaluation["with_finding"] or {"mean": {}})["mean"]]
+        if not missing and all(isinstance(value, float | int | None) for mean in means for value in mean.values()):
             return evaluation
-        reason = "fields are missing"
-    except (OSError, ValueError, AttributeError) as error:
+        reason = "fields are missing, or are no numbers"
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         reason = str(error)
     raise InputError(f"{path}: not a file of infnet evaluate --json ({reason}).")
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from infnet.anatomy.parting import part_lungs
+from infnet.anatomy.lungs import segment_lungs
+from infnet.anatomy.morphology import Mask
+from infnet.anatomy.parting import LEFT, RIGHT, centre_of, part_lungs
 from infnet.anatomy.recognition import recognise
 from infnet.anatomy.regions import LUNGS
 from infnet.data.findings import FINDINGS
@@ -18,13 +20,16 @@ from infnet.errors import GeometryError, InputError, NoLungError
 AS_GIVEN = " (as given)"
 """What results add to the name of a lung mask that was given: it is the user's, and findings do not widen it."""
 
+_ON_BOTH_SIDES = (0.3, 0.7)  # of the way between the lungs' centres; a third of a lung, by its height, is beyond
+
 
 def read_lungs(path: Path, ct: sitk.Image) -> sitk.Image:
     """A lung mask (uint8: 0, 1 right, 2 left) of a file, on the CT's grid: nearest neighbours, 0 beyond the file's.
 
     A label image, or a segmentation as 3D Slicer saves it, whose lungs are known by their codes or names. A label image
-    that has both lungs in label 1 is parted. Raises `InputError` where it is neither, has other labels, or has the
-    right lung on the patient's left; `NoLungError` where it is empty; and `GeometryError` where it lies beside the CT.
+    that has both lungs in label 1 is parted; which lung it is that has label 1 alone, the CT (HU) tells. Raises
+    `InputError` where it is neither, has other labels, has the right lung on the patient's left or lies on both sides;
+    `NoLungError` where it is empty; and `GeometryError` where it lies beside the CT.
     """
     image = read_image(path)
     if names := segment_names(image):
@@ -34,13 +39,36 @@ def read_lungs(path: Path, ct: sitk.Image) -> sitk.Image:
     lungs = _on_grid(_checked(image, path, len(LUNGS)), ct, path)
     if not _any(lungs):
         raise NoLungError(f"{path}: no lung in it; right is 1, left 2.")
-    if not names and sitk.GetArrayViewFromImage(lungs).max() == 1:
+    if not names and sitk.GetArrayViewFromImage(lungs).max() == RIGHT:
         lungs = part_lungs(lungs)
-    mask = AxialView(lungs).array()  # x runs from the patient's right to the left
-    right, left = (np.flatnonzero((mask == lung.label).any(axis=(0, 1))) for lung in LUNGS)
-    if len(right) and len(left) and right.mean() > left.mean():
-        raise InputError(f"{path}: label 1 lies on the patient's left; right is 1, left 2.")
+    mask = AxialView(lungs).voxels  # x runs from the patient's right to the left
+    right, left = (mask == lung.label for lung in LUNGS)
+    if right.any() and left.any():
+        if centre_of(right)[2] > centre_of(left)[2]:
+            raise InputError(f"{path}: label 1 lies on the patient's left; right is 1, left 2.")
+    elif not names and (side := _side_of(mask > 0, ct, path)) != mask.max():
+        if side == RIGHT:
+            raise InputError(f"{path}: label 2 lies on the patient's right; right is 1, left 2.")
+        lungs = lungs * LEFT
     return lungs
+
+
+def _side_of(lung: Mask, ct: sitk.Image, path: Path) -> int:
+    """Which lung a mask of one (z, y, x as in `AxialView`) is, by the lungs that are found in the CT."""
+    remedy = "label the right lung 1 and the left one 2, or name them in a segmentation (.seg.nrrd)."
+    try:
+        found = AxialView(segment_lungs(ct)).array()
+    except NoLungError as error:
+        raise InputError(f"{path}: one lung, of which the CT does not tell the side; {remedy}") from error
+    right, left = found == RIGHT, found == LEFT
+    if not (right.any() and left.any()):  # the mask may be that of the other one, wholly consolidated
+        seen, unseen = (RIGHT, LEFT) if right.any() else (LEFT, RIGHT)
+        return seen if 2 * np.count_nonzero(lung & (found == seen)) > np.count_nonzero(lung) else unseen
+    x_right, x_left, x = (centre_of(mask)[2] for mask in (right, left, lung))
+    place = (x - x_right) / (x_left - x_right)  # 0 at the right lung's centre, 1 at the left one's
+    if _ON_BOTH_SIDES[0] < place < _ON_BOTH_SIDES[1]:
+        raise InputError(f"{path}: one label, on both sides of the body; {remedy}")
+    return LEFT if place > 0.5 else RIGHT
 
 
 def read_findings(path: Path, ct: sitk.Image) -> sitk.Image:

@@ -42,7 +42,7 @@ def read_change(folder: Path) -> Change:
         )
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}; infnet compare makes the folder.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: damaged ({error}); make it again: infnet compare.") from error
 
 

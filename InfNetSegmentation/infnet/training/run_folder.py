@@ -6,7 +6,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,10 @@ def claim(
             found = {name: value for name, value in read_json(note).items() if name != "begun_by"}
             if found != run:
                 raise InputError(f"{folder}: holds another training: {_cause(run, found)}, or choose another folder.")
-            remove_unfinished(folder)
+            _clear_away(folder)
             return
         folder.mkdir(parents=True, exist_ok=True)
+        _clear_away(folder)
     except (ValueError, AttributeError) as error:
         raise InputError(f"{note}: damaged; choose another folder.") from error
     except OSError as error:
@@ -70,6 +71,12 @@ def alone_in(folder: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise InputError(f"{folder}: another process trains there; wait for it, or choose another folder.") from None
+
+
+def _clear_away(folder: Path) -> None:
+    """What killed processes have left, their lock on the folder too, unless another one trains there."""
+    with suppress(InputError), alone_in(folder):
+        remove_unfinished(folder)
 
 
 def _cause(run: Mapping[str, Any], found: Mapping[str, Any]) -> str:
