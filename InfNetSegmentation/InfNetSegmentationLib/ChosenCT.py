@@ -1,4 +1,4 @@
-"""The CT that is chosen in the panel: with it go its result, its lungs, and what the views show."""
+"""The CT that is chosen in the panel: with it go its result, its lungs, its region, and what the views show."""
 
 import slicer
 
@@ -13,26 +13,49 @@ class ChosenCT:
     """Follows the parameters' choice of a CT."""
 
     def __init__(self):
-        self._volumeNode = None  # that was chosen when the parameters changed the last time
+        self.forget()
 
     def forget(self):
         """The scene is closed."""
-        self._volumeNode = None
+        self._volumeNode = None  # that was chosen when the parameters changed the last time
+        self._isFirst = True  # no CT of this scene was chosen before
+        self._region = None  # of interest, that was chosen with it
+        self._regions = {}  # ID of a CT that was chosen before: that of its region
 
     def follow(self, parameterNode):
         """With another CT, choose its result: it is shown, and no run overwrites that of the CT before, nor takes its
-        lungs. Returns whether one CT took the place of another.
+        lungs or its region of interest. Returns whether it took the place of another, be it that this was deleted.
         """
         chosen = parameterNode.inputVolume
         if chosen is self._volumeNode:
+            self._region = parameterNode.regionOfInterest
             return False
         before, self._volumeNode = self._volumeNode, chosen
+        self._followRegion(parameterNode, before)
         result = storedResult(parameterNode.outputSegmentation)
         if parameterNode.outputSegmentation is None or (result and result.volumeNode is not chosen):
             parameterNode.outputSegmentation = segmentationOf(chosen)
         if before is not None and not isMadeOn(parameterNode.regionsSegmentation, chosen):
             parameterNode.regionsSegmentation = None
-        return None not in (before, chosen)
+        isFirst, self._isFirst = self._isFirst, self._isFirst and chosen is None
+        return chosen is not None and not isFirst
+
+    def _followRegion(self, parameterNode, before):
+        """A region was drawn on the CT that it was chosen with: on another patient's it would cut the lungs anywhere.
+
+        It is chosen again when its CT is. One that has come with the new CT, as from a scene, stays.
+        """
+        region = self._region
+        if before is not None and region is parameterNode.regionOfInterest:
+            self._regions[before.GetID()] = region and region.GetID()
+            if region is not None:
+                region.SetDisplayVisibility(False)
+                parameterNode.regionOfInterest = None
+        ownID = self._regions.get(self._volumeNode and self._volumeNode.GetID())
+        own = slicer.mrmlScene.GetNodeByID(ownID) if ownID else None
+        if own is not None and parameterNode.regionOfInterest is None:
+            own.SetDisplayVisibility(True)
+            parameterNode.regionOfInterest = own
 
 
 def chooseShownCT(parameterNode):

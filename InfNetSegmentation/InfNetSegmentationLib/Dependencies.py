@@ -8,13 +8,18 @@ TORCH_REQUIREMENT = ">=2.7"
 
 
 def missingPackages(requirementsPath):
-    """Names of the packages that the first run will offer to install. Reads packages' metadata alone."""
+    """Names of the packages of a requirements file that are not installed. Reads packages' metadata alone."""
     from packaging.requirements import Requirement
 
     lines = Path(requirementsPath).read_text(encoding="utf-8").splitlines()
     requirements = filter(None, (line.partition("#")[0].strip() for line in lines))
     names = [Requirement(requirement).name for requirement in requirements]
-    return [name for name in (*TORCH_PACKAGES, *names) if _installedVersion(name) is None]
+    return [name for name in names if _installedVersion(name) is None]
+
+
+def missingTorchPackages():
+    """The same of those that the PyTorch extension installs."""
+    return [name for name in TORCH_PACKAGES if _installedVersion(name) is None]
 
 
 def ensureInstalled(requirementsPath, requester):

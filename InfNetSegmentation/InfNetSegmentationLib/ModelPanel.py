@@ -5,6 +5,7 @@ from InfNetSegmentationLib.ChoiceBox import ChoiceBox
 from InfNetSegmentationLib.Devices import DeviceBox
 from InfNetSegmentationLib.ModelFile import installModel
 from InfNetSegmentationLib.Models import modelChoices
+from InfNetSegmentationLib.Remedies import wrappable
 
 # Of the findings' model: that the infection's tells them where it can, and else the shipped one.
 _AUTOMATIC = ""
@@ -66,7 +67,7 @@ class ModelPanel:
         self._infection.setValue(parameterNode.infectionModel)
         self._findings.setValue(parameterNode.findingsModel)
         chosen = self._chosen(parameterNode.infectionModel)
-        self._ui.modelDescriptionLabel.text = chosen.description if chosen else ""
+        self._ui.modelDescriptionLabel.text = wrappable(chosen.description) if chosen else ""
         self._ui.lobeSourceSelector.enabled = parameterNode.regionsSegmentation is None
 
     def chooseModel(self, cardPath):

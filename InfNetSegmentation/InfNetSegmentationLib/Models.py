@@ -8,12 +8,16 @@ from slicer.i18n import tr as _
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """value - what the backend calls it: a shipped name, or the path of a card; "" for the shipped infection model."""
+    """value - what the backend calls it: a shipped name, or the path of a card; "" for the shipped infection model.
+
+    tellsFindings - of an infection model: whether it also tells consolidation from ground glass
+    """
 
     value: str
     title: str
     description: str
     threshold: float
+    tellsFindings: bool = False
 
 
 def modelsFolder():
@@ -75,7 +79,7 @@ def copyModel(cardPath):
 def _choice(card, value):
     title = card.name + (_(" (default)") if value == "" else "")
     lines = [card.summary, _accuracy(card.metrics), card.licence]
-    return ModelChoice(value, title, "\n".join(line for line in lines if line), card.threshold)
+    return ModelChoice(value, title, "\n".join(line for line in lines if line), card.threshold, card.tells_findings)
 
 
 def _accuracy(metrics):

@@ -17,6 +17,8 @@ class Settings:
         findings the infection model itself, where it tells them apart
     threshold - probability from which a voxel counts as infected, 0 to 1; None is the model's own
     minimumLesionMl - smaller connected pieces of infection are dropped
+    smoothingMm - what the networks say of a slice is averaged with its neighbours by a Gaussian of this standard
+        deviation, in mm; 0: each slice by itself
     device - "auto", "cpu", "cuda", "cuda:N" or "mps"
     precision - of the networks' arithmetic: "32" (float32), "bf16" (bfloat16), or "auto": bfloat16 where it is faster
     """
@@ -26,6 +28,7 @@ class Settings:
     findingsModel: str | None = None
     threshold: float | None = None
     minimumLesionMl: float = 0.0
+    smoothingMm: float = 4.0
     device: str = "auto"
     precision: str = "32"
 
@@ -37,6 +40,7 @@ class Settings:
             "--labels-model": self.findingsModel,
             "--threshold": self.threshold,
             "--minimum-lesion-ml": self.minimumLesionMl or None,
+            "--smoothing-mm": self.smoothingMm,
             "--device": self.device,
             "--precision": self.precision,
         }
@@ -56,7 +60,7 @@ class Parameters:
     regionOfInterest - only the box around it is read; None: the whole CT
     outputSegmentation - receives the two segments; None makes a new one
     earlierSegmentation - of the result that the present one is compared with
-    lobeSource, threshold, minimumLesionMl, device, precision - as in `Settings`
+    lobeSource, threshold, minimumLesionMl, smoothingMm, device, precision - as in `Settings`
     infectionModel, findingsModel - as in `Settings`, but "" for None
     batchSource - which CTs a batch takes: those of a "folder" or those of the "scene"
     batchInputFolder, batchOutputFolder - paths; "" is none
@@ -72,6 +76,7 @@ class Parameters:
     findingsModel: str = ""
     threshold: Annotated[float, WithinRange(0.05, 0.95), Default(generator=_modelThreshold)]
     minimumLesionMl: Annotated[float, WithinRange(0, 5)] = 0.0
+    smoothingMm: Annotated[float, WithinRange(0, 20)] = 4.0
     device: str = "auto"
     precision: str = "32"
     batchSource: str = "folder"
@@ -86,6 +91,7 @@ class Parameters:
             findingsModel=self.findingsModel or None,
             threshold=self.threshold,
             minimumLesionMl=self.minimumLesionMl,
+            smoothingMm=self.smoothingMm,
             device=self.device,
             precision=self.precision,
         )

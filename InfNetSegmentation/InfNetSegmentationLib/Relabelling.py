@@ -26,12 +26,13 @@ def relabel(result, threshold, minimumLesionMl, history):
             _("The probability, the findings or the lungs of this result were deleted, or never made; press Apply.")
         )
     volumeNode = result.volumeNode
-    candidates = _withCorrections(result)
+    present = labelsOf(result.segmentationNode, FINDING_IDS, volumeNode)
+    candidates = _withCorrections(result, present)
     labels = _labelled(result, candidates, threshold, minimumLesionMl)
-    history.keep(result)
+    history.keep(result, present)
     slicer.util.updateVolumeFromArray(result.candidatesNode, candidates)
     replaceFindings(result.segmentationNode, labelmapFromArray(labels, volumeNode), volumeNode)
-    return measureAgain(result, threshold=threshold, minimum_lesion_ml=minimumLesionMl)
+    return measureAgain(result, labels, threshold=threshold, minimum_lesion_ml=minimumLesionMl)
 
 
 def canRelabel(result):
@@ -39,9 +40,8 @@ def canRelabel(result):
     return None not in (result.probabilityNode, result.candidatesNode, result.regionsNode)
 
 
-def _withCorrections(result):
-    """The candidates, with a mark where the segments are labelled otherwise than the backend would."""
-    present = labelsOf(result.segmentationNode, FINDING_IDS, result.volumeNode)
+def _withCorrections(result, present):
+    """The candidates, with a mark where the segments (labels) are labelled otherwise than the backend would."""
     candidates = slicer.util.arrayFromVolume(result.candidatesNode)
     labels = _labelled(result, candidates, result.provenance["threshold"], result.minimumLesionMl)
     return np.where(present != labels, _BY_HAND + present, candidates)

@@ -9,6 +9,14 @@ def withoutOptions(message):
     return re.sub(r";[^;]* --[a-z][^;]*?(?=\.(?:\s|$))", "", message)
 
 
+def wrappable(text):
+    """A text for a label that wraps it: a path of Windows, or another long word, may go on in the next line too.
+
+    Else the whole panel would become as wide as the word is.
+    """
+    return re.sub(r"(\\|[^\s/\\]{24})(?=\S)", "\\1\u200b", text)
+
+
 def remedy(code):
     """What a user can do about an error of this code (infnet/errors.py, `BackendError`), or ""."""
     remedies = {

@@ -7,6 +7,7 @@ from InfNetSegmentationLib.FilesPanel import FilesPanel
 from InfNetSegmentationLib.FindingsDisplay import FindingsDisplay
 from InfNetSegmentationLib.Lesions import jumpTo, lesionsOf, mostDiseasedPoint
 from InfNetSegmentationLib.Relabelling import canRelabel
+from InfNetSegmentationLib.Remedies import wrappable
 from InfNetSegmentationLib.ResultTable import fillTableWidget
 
 _MILLISECONDS_BEFORE_LABELLING = 400
@@ -82,7 +83,7 @@ class ResultsPanel:
         self._updating = True
         try:
             ui.resultsSection.text = _("Results of {}").format(result.volumeNode.GetName())
-            ui.warningsLabel.text = "\n".join(result.warnings)
+            ui.warningsLabel.text = wrappable("\n".join(result.warnings))
             ui.warningsLabel.visible = bool(result.warnings)
             ui.summaryLabel.text = summary(result)
             fillTableWidget(ui.resultTable, result.table)
@@ -182,7 +183,7 @@ def _square(color):
 
 
 def summary(result):
-    """Score and infected share; what density alone says; and where the lobes come from: a line each."""
+    """Score and infected share; what density alone says; where lobes come from; how the run was set: a line each."""
     total = result.table[-1]
     share = total["infection_percent"]
     parts = [] if share is None else [_("{:.1f} % of the lungs infected").format(share)]
@@ -206,4 +207,13 @@ def summary(result):
                 poorly=total["poorly_aerated_percent"], non=total["non_aerated_percent"]
             )
         )
-    return "<br>".join([*lines, source])
+    return "<br>".join([*lines, source, _settings(result)])
+
+
+def _settings(result):
+    """What the run was told beside the threshold, which the slider shows; the panel may be set otherwise by now."""
+    smoothing = result.provenance.get("smoothing_mm", 0.0)  # of a result that has none, nothing was averaged
+    parts = [_("Averaged across slices: {:g} mm").format(smoothing) if smoothing else _("Each slice by itself")]
+    if result.minimumLesionMl:
+        parts.append(_("lesions from {:g} mL").format(result.minimumLesionMl))
+    return " · ".join(parts)

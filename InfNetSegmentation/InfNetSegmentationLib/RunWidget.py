@@ -125,9 +125,9 @@ class RunWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onStartOrStop(self, checked=False):
         if self.logic.running:
-            self.logic.cancel()
             self.ui.applyButton.enabled = False
             self.ui.stageLabel.text = _("Stopping…")
+            self.logic.cancel()  # last: what has no process yet has ended when this returns
             return
         self._startRun(self.start)
 

@@ -40,9 +40,10 @@ class UndoHistory:
     def __init__(self):
         self._states = {}  # segmentation: [`_State`, …], the latest last
 
-    def keep(self, result, beforeRun=False):
-        """Remember a result as it is now."""
-        labels = labelsOf(result.segmentationNode, FINDING_IDS, result.volumeNode)
+    def keep(self, result, labels=None, beforeRun=False):
+        """Remember a result as it is now; ``labels`` are those of its segments, where they are known already."""
+        if labels is None:
+            labels = labelsOf(result.segmentationNode, FINDING_IDS, result.volumeNode)
         values = json.dumps({key: getattr(result, key) for key in _VALUES})
         candidates = result.candidatesNode and _packed(slicer.util.arrayFromVolume(result.candidatesNode))
         state = _State(_packed(labels), candidates, labels.shape, values, beforeRun)

@@ -4,11 +4,16 @@ from slicer.i18n import tr as _
 from InfNetSegmentationLib.BatchPanel import BatchPanel
 from InfNetSegmentationLib.ChangePanel import ChangePanel
 from InfNetSegmentationLib.ChosenCT import ChosenCT, chooseShownCT, showChosenCT
-from InfNetSegmentationLib.Dependencies import ensureInstalled, ensurePackages, missingPackages
+from InfNetSegmentationLib.Dependencies import (
+    ensureInstalled,
+    ensurePackages,
+    missingPackages,
+    missingTorchPackages,
+)
 from InfNetSegmentationLib.Logic import InfNetSegmentationLogic
 from InfNetSegmentationLib.ModelPanel import ModelPanel
 from InfNetSegmentationLib.RegionOfInterest import fitToVolume
-from InfNetSegmentationLib.Remedies import remedy, withoutOptions
+from InfNetSegmentationLib.Remedies import remedy, withoutOptions, wrappable
 from InfNetSegmentationLib.ResultsPanel import ResultsPanel
 from InfNetSegmentationLib.RunWidget import RunWidget
 from InfNetSegmentationLib.SceneCTs import offerCTs
@@ -34,6 +39,7 @@ class InfNetSegmentationWidget(RunWidget):
         self._batchPanel = BatchPanel(self.ui, self._startBatch, self._onStartOrStop, self._choose)
         self.ui.copyLogButton.connect("clicked(bool)", self._onCopyLog)
         self.ui.regionOfInterestSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onRegionOfInterestAdded)
+        self.ui.fasterButton.connect("clicked(bool)", self._onInstallOpenVINO)
         self._showError("")
 
     def cleanup(self):
@@ -46,12 +52,15 @@ class InfNetSegmentationWidget(RunWidget):
         chooseShownCT(self._parameterNode)
 
     def _showWhatWillBeInstalled(self):
-        missing = missingPackages(self.resourcePath("InfNetSegmentationRequirements.txt"))
+        requirements = self.resourcePath("InfNetSegmentationRequirements.txt")
+        missing = missingTorchPackages() + missingPackages(requirements)
         self.ui.firstUseLabel.visible = bool(missing)
         self.ui.firstUseLabel.text = _(
             "The first run offers to install what Slicer lacks: {packages}. PyTorch takes up to 5 GB of disk, the rest "
             "about 100 MB."
         ).format(packages=", ".join(missing))
+        openVINO = self.resourcePath("InfNetOpenVINORequirements.txt")
+        self.ui.fasterButton.visible = not missing and bool(missingPackages(openVINO))
 
     def stopText(self):
         return _("Cancel")
@@ -180,13 +189,15 @@ class InfNetSegmentationWidget(RunWidget):
         self._showError("")
 
     def _onParametersModified(self, caller=None, event=None):
+        if slicer.mrmlScene.IsImporting():
+            return  # half of them are those of before; the end of the import takes up all
         offerCTs(self.ui.inputVolumeSelector)
         if self._parameterNode is not None and self._chosenCT.follow(self._parameterNode):
             self._showChosenCT()
         super()._onParametersModified(caller, event)
         self._modelPanel.show(self._parameterNode)
         self._batchPanel.show(self._parameterNode)
-        if not self.logic.running:
+        if not self.logic.running or self._resultsPanel.result:  # a run that makes a new one has put the old one away
             self._showResultOfInput()
 
     def _showRunning(self, running):
@@ -216,7 +227,7 @@ class InfNetSegmentationWidget(RunWidget):
         slicer.util.errorDisplay(_("The run failed.\n\n{}").format(text), detailedText=self.ui.logText.plainText)
 
     def _showError(self, text):
-        self.ui.errorLabel.text = text
+        self.ui.errorLabel.text = wrappable(text)
         self.ui.errorLabel.visible = bool(text)
 
     def _showResultOfInput(self):
@@ -237,6 +248,11 @@ class InfNetSegmentationWidget(RunWidget):
     def _onRegionOfInterestAdded(self, node):
         if self._parameterNode.inputVolume is not None:
             fitToVolume(node, self._parameterNode.inputVolume)
+
+    def _onInstallOpenVINO(self, checked=False):
+        with slicer.util.tryWithErrorDisplay(_("OpenVINO was not installed.")):
+            ensurePackages(self.resourcePath("InfNetOpenVINORequirements.txt"), "Inf-Net Segmentation")
+        self._showWhatWillBeInstalled()
 
     def _onCopyLog(self, checked=False):
         import qt

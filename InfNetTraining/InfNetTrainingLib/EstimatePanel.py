@@ -1,5 +1,6 @@
 import slicer
 from InfNetSegmentationLib.Dependencies import ensureInstalled
+from InfNetSegmentationLib.Remedies import wrappable
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.RunPanel import bytesText, durationText
@@ -67,7 +68,7 @@ class EstimatePanel:
 
     def _say(self, text):
         self._ui.estimateLabel.visible = True
-        self._ui.estimateLabel.text = text
+        self._ui.estimateLabel.text = wrappable(text)
 
 
 def estimateLines(estimate):

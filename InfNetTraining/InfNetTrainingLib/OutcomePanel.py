@@ -1,5 +1,6 @@
 import qt
 import slicer
+from InfNetSegmentationLib.Remedies import wrappable
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.Outcome import readOutcome
@@ -23,7 +24,7 @@ class OutcomePanel:
         self._ui.outcomeSection.visible = isTrained
         if isTrained:
             outcome = readOutcome(folder, status.config)
-            self._ui.outcomeLabel.text = "\n".join(outcome.lines())
+            self._ui.outcomeLabel.text = wrappable("\n".join(outcome.lines()))
             self._fillTable(*outcome.table())
 
     def _fillTable(self, headings, rows):
@@ -43,7 +44,7 @@ class OutcomePanel:
                 if not slicer.util.confirmYesNoDisplay(_("{} Replace it?").format(error)):
                     return
                 cardPath = self._logic.install(self._folder, replace=True)
-            self._ui.outcomeLabel.text += "\n" + _("Installed as “{}”.").format(cardPath.stem)
+            self._ui.outcomeLabel.text += "\n" + wrappable(_("Installed as “{}”.").format(cardPath.stem))
 
     def _onExport(self, checked=False):
         path = qt.QFileDialog.getSaveFileName(

@@ -52,6 +52,7 @@ class RecipePanel:
             ]
         )
         self._devices = DeviceBox(self._boxes["device"])
+        self._tellFindings = {}  # title of each model that tells the findings apart
 
     def refresh(self):
         """Look for models and devices again."""
@@ -60,6 +61,7 @@ class RecipePanel:
         # The shipped default has no name of its own among the choices.
         choices += [(model.value or _defaultModel(), model.title) for model in models]
         self._boxes["initial"].setChoices(choices, ["", "", *(model.description for model in models)])
+        self._tellFindings = {model.value or _defaultModel(): model.title for model in models if model.tellsFindings}
         self._devices.refresh()
 
     def show(self, parameterNode):
@@ -81,6 +83,15 @@ class RecipePanel:
         self._ui.unlabelledFolderLine.enabled = config.isSemiSupervised
         self._ui.encoderSelector.enabled = not config.startsFromModel and not config.tellsFindings
         self._ui.initialSelector.enabled = not config.tellsFindings
+        self._showNote(self._tellFindings.get(config.initial) if config.startsFromModel else None)
+
+    def _showNote(self, title):
+        """``title``: of the model that tells the findings apart, while that which starts from it will not; or None."""
+        self._ui.initialNoteLabel.visible = title is not None
+        self._ui.initialNoteLabel.text = _(
+            "What is trained here finds infection of either kind, though “{}” tells ground glass from consolidation. "
+            "To tell them apart takes a second training, “Findings”, or the model that is shipped for it."
+        ).format(title or "")
 
     def _set(self, name, value):
         if self._parameterNode:

@@ -1,6 +1,7 @@
 import time
 
 import qt
+from InfNetSegmentationLib.Remedies import wrappable
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.Curves import readDice, showChart, updateChart
@@ -84,7 +85,7 @@ class RunPanel:
 
     def _show(self):
         status, ui = self.status, self._ui
-        ui.stageLabel.text = self.problem or _sentence(status, self._dice)
+        ui.stageLabel.text = wrappable(self.problem or _sentence(status, self._dice))
         ui.stageLabel.visible = bool(ui.stageLabel.text)
         ui.progressBar.visible = status.isRunning
         ui.progressBar.maximum = status.total  # 0, a busy bar, until the first progress is told

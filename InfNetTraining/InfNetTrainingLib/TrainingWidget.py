@@ -107,15 +107,16 @@ class InfNetTrainingWidget(RunWidget):
 
     def _showButtons(self):
         state, ui = self._run.status.state, self.ui
-        ui.applyButton.text = buttonText(state)
+        isMaking = self._isMakingSlices()
+        ui.applyButton.text = _("Stop") if isMaking else buttonText(state)
         ui.inputsSection.enabled = state == ABSENT and not self._checking and not self.logic.preparing
         ui.outputFolderLine.enabled = not self._checking
         ui.newRunButton.enabled = state != ABSENT
         self._cases.showFolderButton()
         self._estimate.showButton(isFree=state == ABSENT and not self._checking and not self.logic.preparing)
         missing = self._whatIsMissing(state)
-        ui.applyButton.enabled = missing is None
-        ui.applyButton.toolTip = missing or self._startToolTip
+        ui.applyButton.enabled = isMaking or missing is None
+        ui.applyButton.toolTip = _("Stops making slices") if isMaking else missing or self._startToolTip
         isTaken = _("The run folder holds a training already; press “New run” for another one")
         self._remote.showButtons(missing if state == ABSENT else isTaken)
 
@@ -136,9 +137,15 @@ class InfNetTrainingWidget(RunWidget):
             return _("Choose a folder where a line is empty")
         return self._parameterNode.config().problem()
 
+    def _isMakingSlices(self):
+        """Which, before a training, the button stops."""
+        return self.logic.preparing and not self._estimate.isRunning and self._run.status.state == ABSENT
+
     def _onStartOrStop(self, checked=False):
         state, folder = self._run.status.state, self._run.folder
-        if state in (RUNNING, STOPPING):
+        if self._isMakingSlices():
+            self.logic.cancel()
+        elif state in (RUNNING, STOPPING):
             self.logic.stop(folder, byForce=state == STOPPING)
             self._run.poll()
         elif state in RESUMABLE:

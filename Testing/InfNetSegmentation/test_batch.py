@@ -1,6 +1,7 @@
 """Many CTs from the panel: the real command line with thresholds in place of the networks (batchbackend.py)."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -153,6 +154,19 @@ def test_a_folder_from_the_first_click_over_a_stop_to_a_case_in_the_scene(openPa
     ).any(), "what was corrected is not loaded over"
 
 
+def test_a_batch_takes_the_settings_of_the_panel(openPanel, host, ct, tmp_path):
+    sitk.WriteImage(ct, tmp_path / "anna.nrrd")
+    panel = openPanel()
+    panel.ui.batchInputLine.currentPath = str(tmp_path)
+    panel.ui.smoothingBox.value = 1.5
+    panel.ui.minimumLesionSlider.value = 0.2
+    panel.ui.thresholdSlider.value = 0.4
+    panel.ui.batchButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    inputs = json.loads((tmp_path / "InfNet-results/anna/result.json").read_text(encoding="utf-8"))["inputs"]
+    assert (inputs["smoothing_mm"], inputs["minimum_lesion_ml"], inputs["threshold"]) == (1.5, 0.2, 0.4)
+
+
 def test_the_cts_of_the_scene(logic, host, ct, tmp_path):
     """Two of one name, under a transform; from Python, and again: unchanged voxels are not segmented twice."""
     path = tmp_path / "ct.nrrd"
@@ -227,6 +241,21 @@ def test_the_shown_result_can_be_looked_at_during_a_batch(openPanel, host, ct, a
     (folder / "go").touch()
     host.waitUntil(lambda: not panel.logic.running)
     assert [button.enabled for button in runs] == [True] * 2
+
+
+def test_a_result_that_is_deleted_during_a_batch_is_shown_no_longer(openPanel, host, ct, addCT, makeResult, tmp_path):
+    folder = tmp_path / "cts"
+    folder.mkdir()
+    sitk.WriteImage(ct, folder / "slow.nrrd")
+    result = makeResult(addCT())
+    panel = openPanel()
+    panel.ui.batchInputLine.currentPath = str(folder)
+    panel.ui.batchButton.click()
+    assert panel.ui.resultsSection.visible
+    slicer.mrmlScene.RemoveNode(result.segmentationNode)
+    assert panel.logic.running and not panel.ui.resultsSection.visible
+    panel.ui.batchButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
 
 
 def test_what_ends_a_whole_batch_is_an_error(logic, host, ct, tmp_path):

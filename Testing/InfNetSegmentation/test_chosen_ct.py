@@ -61,6 +61,7 @@ def test_findings_of_a_ct_that_is_gone_do_not_lie_over_the_next_one(openPanel, t
     panel = openPanel()
     slicer.mrmlScene.RemoveNode(first)
     panel.ui.inputVolumeSelector.setCurrentNode(second)
+    assert shownVolume() is second and not isShown(left)
     panel.ui.applyButton.click()
     host.waitUntil(lambda: not panel.logic.running)
     assert panel.ui.outputSegmentationSelector.currentNode() is not left and not isShown(left)
@@ -105,3 +106,56 @@ def test_an_error_goes_with_its_scene(openPanel, addCT, host):
     assert panel.ui.errorLabel.text
     host.clearScene()
     assert not panel.ui.errorLabel.text and not panel.ui.errorLabel.visible
+
+
+def test_a_region_of_interest_stays_with_its_ct(openPanel, twoCTs, host):
+    """What was drawn on one patient would cut another's lungs anywhere, or hold none of them."""
+    first, second = twoCTs
+    panel = openPanel()
+    selector, ct = panel.ui.regionOfInterestSelector, panel.ui.inputVolumeSelector
+    region = selector.addNode()
+    region.SetSizeWorld(region.GetSize()[0], region.GetSize()[1], 7.6)  # three slices of 2.5 mm
+    ct.setCurrentNode(second)
+    assert selector.currentNode() is None and not region.GetDisplayVisibility()
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert panel.ui.warningsLabel.text == "thick slices", "the whole CT was read"
+    ct.setCurrentNode(first)
+    assert selector.currentNode() is region and region.GetDisplayVisibility(), "chosen again with its CT"
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert "9 × 3 of 11 × 9 × 7 voxels" in panel.ui.warningsLabel.text  # noqa: RUF001
+    selector.setCurrentNode(None)
+    ct.setCurrentNode(second)
+    ct.setCurrentNode(first)
+    assert selector.currentNode() is None, "what was given up does not come back"
+    selector.setCurrentNode(region)
+    ct.setCurrentNode(None)
+    ct.setCurrentNode(first)
+    assert selector.currentNode() is region
+    ct.setCurrentNode(second)
+    slicer.mrmlScene.RemoveNode(region)
+    ct.setCurrentNode(first)
+    assert selector.currentNode() is None
+
+
+def test_the_region_of_a_ct_that_is_gone_is_not_taken_for_the_next_one(openPanel, twoCTs):
+    first, second = twoCTs
+    panel = openPanel()
+    panel.ui.regionOfInterestSelector.addNode()
+    slicer.mrmlScene.RemoveNode(first)
+    panel.ui.inputVolumeSelector.setCurrentNode(second)
+    assert panel.ui.regionOfInterestSelector.currentNode() is None
+
+
+def test_a_region_that_comes_with_a_scene_stays(openPanel, addCT, host, tmp_path):
+    """The scene's parameters take the place of those that are there, be it closed before or added to."""
+    addCT(name="A")
+    panel = openPanel()
+    region = panel.ui.regionOfInterestSelector.addNode()
+    region.SetName("saved")
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"), {})
+    for clear in (True, False):
+        slicer.util.loadScene(str(tmp_path / "scene.mrb"), {"clear": clear})
+        assert panel.ui.inputVolumeSelector.currentNode().GetName().startswith("A")
+        assert panel.ui.regionOfInterestSelector.currentNode().GetName().startswith("saved")

@@ -216,6 +216,23 @@ class TestRelabelling:
         assert rows["total"]["ggo_ml"] == pytest.approx(12 * 0.7 * 0.8 * 2.5 / 1000, rel=1e-5)
         assert rows["outside every lobe"]["volume_ml"] == 0
 
+    @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.7, 5.0), (2.0, 1.0, 1.0)])
+    def test_the_nearest_label_is_that_of_the_whole_ct(self, module, host, spacing):
+        """Also where two are as near, and where the nearest is far from what is found."""
+        from InfNetSegmentationLib.Measurement import _NEAR_MM, filledFromNearest
+        from scipy import ndimage
+
+        random = np.random.default_rng(2)
+        for share, extent in ((0.3, 9), (0.01, 21), (0.0005, 48)):
+            labels = random.integers(1, 6, (extent, 40, 25)).astype(np.uint8)
+            labels *= random.random(labels.shape) < share
+            where = ndimage.binary_dilation(random.random(labels.shape) < 0.004, iterations=2)
+            volumeNode = slicer.util.addVolumeFromArray(labels, np.diag([*spacing, 1.0]))
+            distances, nearest = ndimage.distance_transform_edt(labels == 0, spacing[::-1], return_indices=True)
+            expected = np.where(where, labels[tuple(nearest)], labels)
+            np.testing.assert_array_equal(filledFromNearest(labels, where, volumeNode), expected)
+        assert distances[where].max() > _NEAR_MM, "beyond what is searched at first"
+
     def test_corrections_by_hand_are_measured_and_not_lost(self, addCT, makeResult, logic, labelsOf):
         volumeNode = ballsCT(addCT)
         result = makeResult(volumeNode)

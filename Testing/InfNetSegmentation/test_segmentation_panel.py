@@ -50,6 +50,25 @@ def test_every_control_has_a_tooltip(openPanel):
     ]
 
 
+def test_long_texts_are_seen_whole_in_a_narrow_panel(openPanel):
+    """Be they changed while the panel is shown, and have they words that are longer than a line."""
+    from InfNetSegmentationLib.Models import ModelChoice
+    from slicerhost.labels import ScrolledPanel
+
+    panel = openPanel("success")
+    scrolled = ScrolledPanel(panel)
+    path = "C:\\" + 12 * "StudiesOfThisYear\\" + 40 * "long" + ".nrrd"
+    texts = [count * "Trained here. " for count in (20, 60, 10, 40)] + [f"/home/{path}/{path}", path, ""]
+    panel._modelPanel._choices += [ModelChoice(text, text, text, 0.5) for text in texts]
+    for width in (430, 600):
+        assert scrolled.unreadableLabels(width) == []
+        for text in texts:
+            panel._parameterNode.infectionModel = text
+            assert panel.ui.modelDescriptionLabel.text.replace("\u200b", "") == text or text == ""
+            panel._showError(text)
+            assert scrolled.unreadableLabels(width) == [], text
+
+
 def test_apply_waits_for_a_ct(openPanel, addCT):
     panel = openPanel("success")
     assert not panel.ui.applyButton.enabled
@@ -167,13 +186,47 @@ def test_the_panel_tells_what_the_first_run_will_install(openPanel, monkeypatch)
     assert label.visible and "lacks: torch, timm." in label.text and "5 GB" in label.text
 
 
+def test_openvino_is_offered_where_it_is_missing_and_installed_on_a_click_alone(openPanel, host, monkeypatch):
+    import InfNetSegmentationLib.Dependencies as dependencies
+    import InfNetSegmentationLib.Widget as widgetModule
+
+    installed, missing, asked = dependencies._installedVersion, {"openvino"}, []
+    monkeypatch.setattr(dependencies, "_installedVersion", lambda name: None if name in missing else installed(name))
+    panel = openPanel("success")
+    panel.parent.show()
+    panel.ui.advancedSection.collapsed = False
+    button = panel.ui.fasterButton
+    assert button.visible and not panel.ui.firstUseLabel.visible
+
+    def decline(path, requester):
+        asked.append(Path(path).name)
+        raise RuntimeError("declined")
+
+    monkeypatch.setattr(widgetModule, "ensurePackages", decline)
+    button.click()
+    assert asked == ["InfNetOpenVINORequirements.txt"] and button.visible
+    (error,) = host.errors
+    host.errors.clear()
+    assert "declined" in error
+    monkeypatch.setattr(widgetModule, "ensurePackages", lambda path, requester: missing.clear())
+    button.click()
+    assert not button.visible
+    missing.add("torch")  # first things first
+    missing.add("openvino")
+    panel.enter()
+    assert not button.visible and panel.ui.firstUseLabel.visible
+
+
 def test_settings_reach_the_backend_and_the_scene(openPanel, addCT, host):
+    from infnet.inference.case import Settings as BackendSettings
     from InfNetSegmentationLib.Scene import provenance
 
     addCT()
     panel = openPanel("success")
     panel.ui.thresholdSlider.value = 0.35
     panel.ui.minimumLesionSlider.value = 0.01
+    assert panel.ui.smoothingBox.value == BackendSettings().smoothing_mm
+    panel.ui.smoothingBox.value = 2.5
     panel.ui.deviceSelector.currentIndex = panel.ui.deviceSelector.count - 1
     panel.ui.lobeSourceSelector.currentIndex = 4
     panel.ui.precisionSelector.currentIndex = 2
@@ -187,6 +240,17 @@ def test_settings_reach_the_backend_and_the_scene(openPanel, addCT, host):
     assert (told["threshold"], told["lobes"]) == (pytest.approx(0.35), "zones")
     assert told["precision"] == "bf16"
     assert told["minimum_lesion_ml"] == pytest.approx(0.01)
+    assert told["smoothing_mm"] == pytest.approx(2.5)
+    # The result tells its own settings, whatever the panel is set to for the next run.
+    panel.ui.smoothingBox.value = 0
+    assert panel.ui.summaryLabel.text.endswith("Averaged across slices: 2.5 mm · lesions from 0.01 mL")
+    panel.ui.minimumLesionSlider.value = 0
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert provenance(slicer.util.getNode("CT infection"))["smoothing_mm"] == 0
+    assert panel.ui.summaryLabel.text.endswith("Each slice by itself")
+    panel.ui.undoButton.click()
+    assert panel.ui.summaryLabel.text.endswith("Averaged across slices: 2.5 mm · lesions from 0.01 mL")
 
 
 def test_settings_come_back_with_the_scene(openPanel, addCT, host, tmp_path):
@@ -194,6 +258,7 @@ def test_settings_come_back_with_the_scene(openPanel, addCT, host, tmp_path):
     panel = openPanel("success")
     default = panel.ui.thresholdSlider.value
     panel.ui.thresholdSlider.value = 0.65
+    panel.ui.smoothingBox.value = 0
     panel.logic.getParameterNode().device = "cuda:7"  # a card of another computer
     panel.ui.lobeSourceSelector.currentIndex = 5
     panel.ui.precisionSelector.currentIndex = 1
@@ -205,10 +270,12 @@ def test_settings_come_back_with_the_scene(openPanel, addCT, host, tmp_path):
     host.clearScene()
     assert (panel.ui.thresholdSlider.value, panel.ui.deviceSelector.currentText) == (default, "Automatic")
     assert panel.ui.lobeSourceSelector.currentIndex == panel.ui.precisionSelector.currentIndex == 0
+    assert panel.ui.smoothingBox.value == 4
     assert panel.ui.regionOfInterestSelector.currentNode() is None
     assert panel.ui.inputVolumeSelector.currentNode() is None
     slicer.util.loadScene(str(path), {})
     assert panel.ui.thresholdSlider.value == pytest.approx(0.65)
+    assert panel.ui.smoothingBox.value == 0
     assert panel.ui.deviceSelector.currentText == panel.logic.getParameterNode().device == "cuda:7"
     assert panel.ui.lobeSourceSelector.currentIndex == 5
     assert panel.ui.precisionSelector.currentText == "Automatic"
@@ -319,6 +386,20 @@ def test_cancel_ends_the_run_and_leaves_the_scene_alone(openPanel, addCT, host, 
     assert "Cancelled." in panel.ui.logText.plainText
     assert not segmentations()
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_cancel_at_once_while_the_ct_is_written(openPanel, addCT, host):
+    """Before there is a process that could be stopped; and then the button starts a run again."""
+    addCT()
+    panel = openPanel("success")
+    panel.ui.applyButton.click()
+    panel.ui.applyButton.click()
+    assert not panel.logic.running
+    assert panel.ui.applyButton.enabled and panel.ui.applyButton.text == "Apply"
+    assert panel.ui.inputsSection.enabled and not panel.ui.stageLabel.visible
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    assert len(segmentations()) == 2, "the findings and the lobes"
 
 
 def test_the_ct_is_deleted_during_the_run(openPanel, addCT, host):

@@ -98,7 +98,8 @@ def finish(options):
 
 def stopWhenAsked(options):
     """Unless it was stopped once: then it goes on to the end."""
-    if not options.estimate and (options.output / "calls.txt").read_text(encoding="utf-8").count("\n") > 1:
+    calls = options.output / "calls.txt"  # of a training alone
+    if not options.estimate and calls.exists() and calls.read_text(encoding="utf-8").count("\n") > 1:
         finish(options)
         return
     done = 0

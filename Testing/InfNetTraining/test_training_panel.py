@@ -96,6 +96,47 @@ def test_a_preset_sets_the_values_below_it(openReadyPanel):
     assert panel.ui.kBox.enabled and not panel.ui.applyButton.enabled
 
 
+def test_that_a_model_loses_its_findings_is_told_before_it_does(openReadyPanel):
+    """The shipped model tells ground glass from consolidation; a network that is trained on from it will not."""
+    from infnet.weights.cards import find_card, read_card
+    from InfNetSegmentationLib.Models import modelChoices
+
+    panel = openReadyPanel("success")
+    panel.parent.show()
+    ui = panel.ui
+    assert not ui.initialNoteLabel.visible
+    (title,) = (model.title for model in modelChoices("infection") if model.value == "")
+    choose(ui.initialSelector, title)
+    assert "--network-option" in (arguments := panel.logic.getParameterNode().config().trainingArguments())
+    assert not any("consolidation_head" in word for word in arguments)
+    assert read_card(find_card(panel.logic.getParameterNode().initial)).tells_findings
+    assert ui.initialNoteLabel.visible
+    assert "finds infection of either kind" in ui.initialNoteLabel.text and title in ui.initialNoteLabel.text
+    choose(ui.kindSelector, "Findings: ground glass or consolidation")
+    assert not ui.initialNoteLabel.visible, "this one starts from nothing"
+    choose(ui.kindSelector, "Supervised")
+    choose(ui.initialSelector, "Nothing (random weights)")
+    assert not ui.initialNoteLabel.visible
+    assert "infection of either kind" in ui.keepCorrectionButton.toolTip
+
+
+def test_long_texts_are_seen_whole_in_a_narrow_panel(openReadyPanel, host):
+    """A run's error that names a long path, and what was found on the slices, changed while the panel is shown."""
+    from InfNetSegmentationLib.Remedies import wrappable
+    from slicerhost.labels import ScrolledPanel
+
+    panel = openReadyPanel("success")
+    choose(panel.ui.initialSelector, panel.ui.initialSelector.itemText(2))
+    scrolled = ScrolledPanel(panel)
+    for width in (440, 600):
+        assert scrolled.unreadableLabels(width) == []
+        for words in (30, 60, 5, 40):
+            for label in (panel.ui.stageLabel, panel.ui.checkLabel, panel.ui.estimateLabel):
+                label.visible = True
+                label.text = words * "Stopped. " + wrappable("C:" + words * "\\StudiesOfThisYear" + words * "long")
+                assert scrolled.unreadableLabels(width) == []
+
+
 def test_the_check_shows_the_problems_and_bad_data_are_not_trained_on(openReadyPanel, host, tmp_path, caplog):
     (tmp_path / "data/labelled/GT/3.png").write_bytes(b"no picture")
     panel = openReadyPanel("success")
@@ -471,6 +512,25 @@ def test_slices_are_made_of_a_folder_of_cts(openReadyPanel, host, tmp_path, capl
         host.waitUntil(lambda: not panel.logic.preparing)
     assert "bad: damaged" in caplog.text
     assert panel.ui.unlabelledFolderLine.currentPath == str(tmp_path / "run-unlabelled")
+
+
+def test_the_making_of_slices_can_be_stopped(openReadyPanel, host, tmp_path, caplog):
+    """Of a folder that holds all CTs of a hospital, it takes hours."""
+    panel = openReadyPanel("stop")
+    panel.ui.hostLine.text = "user@machine"
+    assert panel.ui.applyButton.text == "Start" and panel.ui.startSshButton.enabled
+    panel.ui.ctFolderLine.currentPath = str(tmp_path / "CTs")
+    panel.ui.makeUnlabelledButton.click()
+    assert panel.ui.applyButton.text == "Stop" and panel.ui.applyButton.enabled
+    assert not panel.ui.estimateButton.enabled and not panel.ui.startSshButton.enabled
+    host.waitUntil(lambda: panel.ui.stageLabel.text.startswith("Making slices"))
+    with caplog.at_level(logging.WARNING):
+        panel.ui.applyButton.click()
+        host.waitUntil(lambda: not panel.logic.preparing)
+    assert not caplog.text, "to stop is no error"
+    assert panel.ui.applyButton.text == "Start" and panel.ui.applyButton.enabled
+    assert panel.ui.inputsSection.enabled and not panel.ui.stageLabel.text
+    assert not panel.ui.unlabelledFolderLine.currentPath.endswith("run-unlabelled")
 
 
 def test_closing_the_panel_ends_the_making_of_slices_without_a_dialog(openReadyPanel, tmp_path, monkeypatch):
