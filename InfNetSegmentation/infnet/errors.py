@@ -13,6 +13,8 @@ _OUT_OF_MEMORY = (  # in lower case; the first is torch's class, without torch
     "allocate memory",
     "bad_alloc",
     "alloc_failed",
+    "start new thread",  # whose stack there is no memory for
+    "unable to join thread",
 )
 
 

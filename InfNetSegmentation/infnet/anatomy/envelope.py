@@ -46,8 +46,8 @@ def with_infected_lung(lungs: sitk.Image, findings: sitk.Image) -> sitk.Image:
     """A lung mask as of `segment_lungs` with the findings (nonzero) in its envelope, which it may have missed."""
     view, whole = AxialView(lungs), sitk.Image(lungs)
     for z, found in enumerate(AxialView(findings).voxels):
-        if found.any():
-            section = view.voxels[z]
+        section = view.voxels[z]
+        if np.any((found > 0) & (section == 0)):  # within the mask, its envelope is as it is
             view.paste(np.where(found, lung_envelope(section[None], view.spacing)[0], section), z, whole)
     return whole
 

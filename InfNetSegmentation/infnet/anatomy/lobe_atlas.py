@@ -27,6 +27,7 @@ from infnet.anatomy.regions import LOBES
 from infnet.data.orientation import AxialView
 from infnet.errors import AtlasError
 from infnet.reporting import Progress, silent
+from infnet.threads import in_threads
 
 ATLAS_FILE = Path(__file__).with_name("lobe_atlas.npz")
 ATTRIBUTION = "lobe atlas derived from the medrad label maps of lung lobes, CC BY-NC-SA 4.0 (lobe_atlas.LICENSE.txt)"
@@ -40,7 +41,7 @@ _STIFFNESS = 10.0  # mm of distance that a change of one half of the lung's size
 _STEPS = 40
 _SMALLEST_VOXELS = 400  # of the grid: 50 mL
 _CUT_SECTION = 0.15  # of the lung's largest axial section
-_SLAB = 64  # slices
+_SLAB = 32  # slices
 _LEAST_OVERLAP = 0.8  # Dice of the lung and the fitted atlas' lung
 
 Array = NDArray[np.float32]
@@ -81,14 +82,18 @@ def fit_atlas(lungs: sitk.Image, progress: Progress = silent) -> sitk.Image:
     view = AxialView(lungs)
     mask = view.voxels
     lobes = np.zeros(mask.shape, np.uint8)
-    for side, atlas in _atlas().items():
-        progress("lobes", side - 1, 2)
-        if np.any(mask == side):
-            _, *in_plane = box_of(mask == side)
+    boxes = {side: box_of(found) for side in _atlas() if (found := mask == side).any()}
+
+    def fill(side: int) -> None:
+        if side in boxes:
+            _, *in_plane = boxes[side]
             part = (slice(None), *in_plane)  # the height is kept: whether the scan cuts off a lung shows at its ends
             lung = mask[part] == side
             _check_whole(lung)
-            _fill(lobes[part], lung, view.spacing, atlas)
+            _fill(lobes[part], lung, view.spacing, _atlas()[side])
+
+    progress("lobes", 0, 2)
+    in_threads(fill, 1, 2)
     progress("lobes", 2, 2)
     return view.restore(lobes)
 
@@ -143,9 +148,9 @@ def fit(lung: Distances, atlas: Distances) -> Map:
     return lambda places: mapped(places, solution.x)
 
 
-def overlap(lung: Distances, atlas: Distances, to_atlas: Map) -> float:
-    """Dice of a lung and the atlas' lung, mapped to it."""
-    one, other = lung.values.ravel() < 0, atlas.at(to_atlas(lung.points())) < 0
+def overlap(lung: Distances, atlas: Distances, there: Points) -> float:
+    """Dice of a lung and the atlas' lung, mapped to it; ``there`` is where the lung's points are in the atlas."""
+    one, other = lung.values.ravel() < 0, atlas.at(there) < 0
     return float(2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other)))
 
 
@@ -177,8 +182,7 @@ def fill_lobes(
 ) -> float:
     """Give each voxel of ``lung`` its lobe's label. Returns the overlap of the lung and the fitted atlas."""
     distances = lung_distances(lung, spacing)
-    to_atlas = fit(distances, atlas.lung)
-    there = to_atlas(distances.points())
+    there = fit(distances, atlas.lung)(distances.points())
     coarse = {
         label: lobe.at(there).reshape(distances.values.shape).astype(np.float32) for label, lobe in atlas.lobes.items()
     }
@@ -195,7 +199,7 @@ def fill_lobes(
             distance = along_y @ np.tensordot(here, values, 1) @ along_x.T
             np.copyto(labels[slab], label, where=(distance < nearest) & lung[slab])
             np.minimum(nearest, distance, out=nearest)
-    return overlap(distances, atlas.lung, to_atlas)
+    return overlap(distances, atlas.lung, there)
 
 
 def _fill(labels: NDArray[np.uint8], lung: NDArray[np.bool_], spacing: NDArray[np.float64], atlas: LungShape) -> None:

@@ -6,6 +6,8 @@ chest wall is regained by closing, and `infnet.anatomy.envelope.lung_envelope` i
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import SimpleITK as sitk
@@ -19,6 +21,7 @@ from infnet.anatomy.parting import LEFT, RIGHT, are_beside, centre_of, means_of,
 from infnet.data.orientation import AxialView
 from infnet.errors import NoLungError
 from infnet.reporting import Progress, silent
+from infnet.threads import in_threads
 
 SOURCE = "threshold and morphology"
 """What results say of a mask of `segment_lungs`."""
@@ -52,7 +55,8 @@ def segment_lungs(ct: sitk.Image, progress: Progress = silent, name: object = "t
     view = AxialView(ct)
     axial = view.image
     working = sitk.BinShrink(axial, shrink_factors(axial))
-    whole = np.maximum(sitk.GetArrayFromImage(working).astype(np.float32), -1024)
+    whole = sitk.GetArrayFromImage(working).astype(np.float32)
+    np.maximum(whole, -1024, out=whole)
     spacing = np.array(working.GetSpacing()[::-1])
     progress("lungs", 1, 6)
     box, air = _air_inside_body(whole, spacing)
@@ -95,15 +99,39 @@ def lung_warnings(lungs: sitk.Image) -> list[str]:
 def _air_inside_body(hu: HU, spacing: Spacing) -> tuple[Box, Mask]:
     """The box around the body, and the air in it that is neither outside the body nor a larger pocket of gas."""
     air = hu < _AIR_BELOW_HU
-    tissue = in_mm(opening, ~air, spacing, (0, _TABLE_SHELL_MM, _TABLE_SHELL_MM))
-    components, _ = ndimage.label(tissue)
-    body = tissue & (components == np.argmax(sizes_of(components)))
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        pieces = thread.submit(_pieces_of_air, hu, air)
+        body = _body(air, spacing)
+    components, sizes, outside = pieces.result()
     if not body.any():
         return (slice(None),) * 3, body
     box = (slice(None), *box_of(body)[1:])  # the height is kept, by which the trachea is looked for
-    body = body[box]
-    hulls = np.stack([hull_of_pixels(section) if section.any() else section for section in body])
+    body, components = body[box], components[box]
+    # Where clothes or a blanket lie in outside air, it is as dense as a lung, but not between two parts of the body.
+    enclosed = np.logical_or(*in_threads(partial(_between, body), 1, 2))
+    outside |= means_of(enclosed, components, sizes) < 0.5
+    inside = np.zeros_like(air)
+    inside[box] = air[box] & ~outside[components]
+    for section, found, of_body in zip(inside[box], enclosed, body, strict=True):
+        if np.any(section & ~found):  # what is between two parts of the body is in its hull
+            section &= hull_of_pixels(of_body) if of_body.any() else of_body
+    if inside.any():
+        # Where only a thin wall parts stomach and lung, they are one component.
+        _, *in_plane = box_of(inside)
+        near = (slice(None), *(_widened(part, step) for part, step in zip(in_plane, spacing[1:], strict=True)))
+        inside[near] &= ~_pockets_of_gas(hu[near], spacing)
+    return box, inside[box]
 
+
+def _body(air: Mask, spacing: Spacing) -> Mask:
+    """The largest piece of tissue; thin shells, as of a table, are none."""
+    tissue = in_mm(opening, ~air, spacing, (0, _TABLE_SHELL_MM, _TABLE_SHELL_MM))
+    components, _ = ndimage.label(tissue)
+    return np.asarray(tissue & (components == np.argmax(sizes_of(components))))
+
+
+def _pieces_of_air(hu: HU, air: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64], Mask]:
+    """The air by its connected pieces, their sizes, and which of them are outside air at the scan's border."""
     components, _ = ndimage.label(air)
     sizes = sizes_of(components)
     outside = np.zeros(len(sizes), bool)
@@ -111,18 +139,7 @@ def _air_inside_body(hu: HU, spacing: Spacing) -> tuple[Box, Mask]:
     at_border = np.union1d(components[:, [0, -1], :], components[:, :, [0, -1]])
     at_border = at_border[at_border > 0]
     outside[at_border] = means_of(hu, components, sizes)[at_border] < _GAS_BELOW_HU
-    # Where clothes or a blanket lie in outside air, it is as dense as a lung, but not between two parts of the body.
-    components = components[box]
-    enclosed = _between(body, axis=1) | _between(body, axis=2)
-    outside |= np.bincount(components[enclosed], minlength=len(outside)) < 0.5 * sizes
-    inside = np.zeros_like(air)
-    inside[box] = air[box] & ~outside[components] & hulls
-    if inside.any():
-        # Where only a thin wall parts stomach and lung, they are one component.
-        _, *in_plane = box_of(inside)
-        near = (slice(None), *(_widened(part, step) for part, step in zip(in_plane, spacing[1:], strict=True)))
-        inside[near] &= ~_pockets_of_gas(hu[near], spacing)
-    return box, inside[box]
+    return components, sizes, outside
 
 
 def _widened(part: slice, step_mm: float) -> slice:
@@ -152,7 +169,7 @@ def _two_lungs(hu: HU, air: Mask, spacing: Spacing) -> Labels | None:
     sizes = sizes_of(components)
     sizes[means_of(hu, components, sizes) < _GAS_BELOW_HU] = 0
     largest = components == np.argmax(sizes)
-    section_mm2 = largest.sum(axis=(1, 2)).max() * spacing[1] * spacing[2]
+    section_mm2 = max(map(np.count_nonzero, largest)) * spacing[1] * spacing[2]
     if not sizes.any() or section_mm2 < _SMALLEST_SECTION_MM2:
         return None
     pieces = split_lungs(largest, spacing)
@@ -181,17 +198,24 @@ def _spine(hu: HU, lung: Mask, spacing: Spacing) -> int:
 
 def _close(lungs: Labels, airways: Mask, spacing: Spacing) -> Labels:
     """Vessels, nodules and dense lung at the chest wall become part of the lung around them."""
-    closed = lungs.copy()
-    for side, box in zip((RIGHT, LEFT), ndimage.find_objects(lungs, max_label=2), strict=True):
+    boxes = ndimage.find_objects(lungs, max_label=2)
+
+    def whole(side: int) -> Mask | None:
+        box = boxes[side - 1]
         if box is None:
-            continue
+            return None
         lung = lungs[box] == side
         lung = lung | _lateral_dents(lung, side, spacing)
         at_wall = in_mm(closing, lung, spacing, (0, _WALL_CLOSING_MM, _WALL_CLOSING_MM))
         lung = in_mm(closing, lung | (at_wall & _faces_chest_wall(lung, side)), spacing, (_CLOSING_MM,) * 3)
         around, _ = ndimage.label(np.pad(~lung, 1, constant_values=True))
-        lung = around[1:-1, 1:-1, 1:-1] != around[0, 0, 0]  # with its holes, which are not connected with that
-        closed[box][lung & (closed[box] == 0) & ~airways[box]] = side
+        return np.asarray(around[1:-1, 1:-1, 1:-1] != around[0, 0, 0])  # with its holes, not connected with that
+
+    closed = lungs.copy()
+    for side, lung in zip((RIGHT, LEFT), in_threads(whole, RIGHT, LEFT), strict=True):
+        if lung is not None:
+            box = boxes[side - 1]
+            closed[box][lung & (closed[box] == 0) & ~airways[box]] = side
     return closed
 
 

@@ -1,7 +1,8 @@
 """Binary morphology with a ball: what SimpleITK's filters give, ten times as fast.
 
 A ball is symmetric, and each of its rows is a run without gaps: the mask is widened once for every length of run, and
-the widened masks are joined as whole arrays. Masks are (z, y, x), radii in voxels in the same order.
+the widened masks are joined as whole arrays, of a few slices at a time, which stay in the processor's cache. Masks are
+(z, y, x), radii in voxels in the same order.
 """
 
 from collections.abc import Callable
@@ -15,19 +16,36 @@ Spacing = NDArray[np.float64]  # mm, (z, y, x)
 Radius = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
 
+_SLAB = 1 << 17  # voxels
+
 
 def dilate(mask: Mask, radius: Radius) -> Mask:
-    ball = _ball(radius)
     rz, ry, rx = radius
+    lengths = _ball(radius).sum(axis=2)[rz:, ry:]  # a quarter: the others are its mirror images
     nz, ny, nx = mask.shape
-    padded = np.pad(mask, ((rz, rz), (ry, ry), (rx, rx)))
+    # Slices as one line, with background between rows and between slices: a step along any axis is one along it.
+    height, width = ny + ry, nx + rx
+    thickness = max(1, _SLAB // (height * width))
     result = np.zeros_like(mask)
-    run = np.zeros_like(padded[:, :, :nx])
-    lengths = ball.sum(axis=2)
-    for half in range(rx + 1):
-        run = run | padded[:, :, rx - half : rx - half + nx] | padded[:, :, rx + half : rx + half + nx]
-        for z, y in np.argwhere(lengths == 2 * half + 1):
-            result |= run[z : z + nz, y : y + ny]
+    for start in range(0, nz, thickness):
+        slab = mask[start : start + thickness]
+        if not slab.any():
+            continue
+        size, margin = len(slab) * height * width, ry * width + rx
+        line = np.zeros(size + 2 * margin, bool)
+        line[margin : margin + size].reshape(-1, height, width)[:, :ny, :nx] = slab
+        run = np.zeros(size + 2 * ry * width, bool)
+        sections = np.zeros((rz + 1, size), bool)  # widened by the ball's sections, from the middle one on
+        for half in range(rx + 1):
+            run |= line[rx - half :][: len(run)]
+            run |= line[rx + half :][: len(run)]
+            for z, y in np.argwhere(lengths == 2 * half + 1):
+                sections[z] |= run[(ry - y) * width :][:size]
+                sections[z] |= run[(ry + y) * width :][:size]
+        for z, section in enumerate(sections.reshape(rz + 1, -1, height, width)[:, :, :ny, :nx]):
+            for first in {start - z, start + z}:
+                part = slice(max(first, 0), max(first + len(slab), 0))
+                result[part] |= section[part.start - first :][: len(result[part])]
     return result
 
 

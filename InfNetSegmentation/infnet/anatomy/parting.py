@@ -1,5 +1,7 @@
 """The two lungs in a mask that does not tell them apart, parted at their narrowest connection."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
@@ -13,7 +15,6 @@ RIGHT, LEFT = 1, 2
 """Labels of the lungs."""
 
 _WORKING_SPACING_MM = 2.0
-_PIECE = 1 << 20  # voxels
 
 
 def part_lungs(mask: sitk.Image) -> sitk.Image:
@@ -51,17 +52,22 @@ def split_lungs(piece: Mask, spacing: Spacing) -> list[Mask]:
     inside = piece[box]
     depth = ndimage.distance_transform_edt(np.pad(inside, ((0, 0), (1, 1), (1, 1))), sampling=spacing)
     depth = depth[:, 1:-1, 1:-1].astype(np.float32)
-    for margin_mm in np.arange(0.5, 16, 1.5):
-        components, _ = ndimage.label(depth > margin_mm)
-        sizes = sizes_of(components)
-        if np.count_nonzero(sizes) < 2:
-            continue
-        first, second = np.argsort(sizes)[:-3:-1]
-        if sizes[second] > 0.2 * sizes[first] and are_beside(components == first, components == second, spacing):
-            markers = (components == first) + np.uint8(2) * (components == second)
-            parted = np.zeros(piece.shape, np.uint8)
-            parted[box] = watershed(-depth, markers, mask=inside)
-            return [parted == 1, parted == 2]
+
+    def deeper(than_mm: float) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        components, _ = ndimage.label(depth > than_mm)
+        return components, sizes_of(components)
+
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        for components, sizes in threads.map(deeper, np.arange(0.5, 16, 1.5)):
+            if np.count_nonzero(sizes) < 2:
+                continue
+            first, second = np.argsort(sizes)[:-3:-1]
+            if sizes[second] > 0.2 * sizes[first] and are_beside(components == first, components == second, spacing):
+                threads.shutdown(wait=False, cancel_futures=True)
+                markers = (components == first) + np.uint8(2) * (components == second)
+                parted = np.zeros(piece.shape, np.uint8)
+                parted[box] = watershed(-depth, markers, mask=inside)
+                return [parted == 1, parted == 2]
     return [piece]
 
 
@@ -79,24 +85,27 @@ def centre_of(mask: Mask) -> NDArray[np.float64]:
 
 def sizes_of(components: NDArray[np.int32]) -> NDArray[np.int64]:
     """Number of voxels by component; none for the background."""
-    sizes = _sums(components, None).astype(np.int64)
+    labels, starts = _runs(components.ravel())
+    sizes = np.bincount(labels, np.diff(starts, append=components.size), 1).astype(np.int64)
     sizes[0] = 0
     return sizes
 
 
 def means_of(
-    values: NDArray[np.floating], components: NDArray[np.int32], sizes: NDArray[np.int64]
+    values: NDArray[np.floating] | Mask, components: NDArray[np.int32], sizes: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Mean of the voxels' values by component, given `sizes_of` them; that of the background is of no use."""
-    means: NDArray[np.float64] = _sums(components, values) / sizes.clip(1)
+    """Mean of the voxels' values by component, given `sizes_of` them; that of the background is of no use.
+
+    What is left out of ``components``, but not of ``sizes``, counts as 0.
+    """
+    there = components > 0
+    labels, starts = _runs(components[there])
+    sums = np.add.reduceat(values[there], starts, dtype=np.float64)
+    means: NDArray[np.float64] = np.bincount(labels, sums, len(sizes)) / sizes.clip(1)
     return means
 
 
-def _sums(components: NDArray[np.int32], values: NDArray[np.floating] | None) -> NDArray[np.float64]:
-    """Sums of the voxels' values by component, piece by piece: NumPy makes numbers of eight bytes of them."""
-    labels, weights = components.ravel(), None if values is None else values.ravel()
-    sums = np.zeros(int(labels.max(initial=0)) + 1)
-    for start in range(0, len(labels), _PIECE):
-        piece = slice(start, start + _PIECE)
-        sums += np.bincount(labels[piece], None if weights is None else weights[piece], len(sums))
-    return sums
+def _runs(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """The label of each run of voxels of one label, and where it starts: there are far fewer than voxels."""
+    starts = np.flatnonzero(np.append(True, labels[1:] != labels[:-1])[: labels.size])
+    return labels[starts], starts

@@ -140,6 +140,8 @@ def locked(path: Path, timeout: float = -1) -> Iterator[bool]:
     """
     from filelock import FileLock, Timeout  # slow to import
 
+    if not path.parent.is_dir():  # it would be made
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     lock = FileLock(path)
     try:
         lock.acquire(timeout=timeout)

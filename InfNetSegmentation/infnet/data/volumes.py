@@ -1,5 +1,6 @@
 """Chest CTs from files and DICOM folders, checked; images to files, whole or not at all."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from infnet.errors import (
 IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".mha")
 """Of the images that `write_image` writes: formats of one file, with a volume's whole geometry."""
 
+# Inflated by ITK and by the check, which takes as long. Where such a file is damaged, ITK only reads on; it can end the
+# process over a MetaImage.
+_READ_WHILE_CHECKED = (".nrrd", ".nii.gz")
 _LOWEST_HU, _HIGHEST_HU = -1024, 32767
 _AIR_HU, _WATER_HU = -500, 0  # a chest CT has voxels below the one and above the other
 _THICK_MM, _COARSE_MM, _TILTED_DEGREES, _SHORT_MM = 5.01, 2.01, 15.0, 150.0  # 5 and 2 mm, but for rounding
@@ -107,9 +111,14 @@ def _read_file(path: Path) -> sitk.Image:
     try:
         if path.stat().st_size == 0:
             raise UnreadableImageError(f"{path} is empty; copy or export it again.")
-        if found := damage(path):
-            raise UnreadableImageError(f"{path} is {found}; copy or export it again.")
-        return sitk.ReadImage(path)
+        path.open("rb").close()  # of a file that may not be read, ITK says that there is none
+        if not path.name.lower().endswith(_READ_WHILE_CHECKED):
+            _check_undamaged(path)
+            return sitk.ReadImage(path)
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            reading = thread.submit(sitk.ReadImage, path)
+            _check_undamaged(path)
+        return reading.result()
     except (RuntimeError, EOFError) as error:
         reason = str(error).strip().splitlines()[-1]
         if is_out_of_memory(error):
@@ -120,6 +129,11 @@ def _read_file(path: Path) -> sitk.Image:
         raise UnreadableImageError(
             f"{path} is not an image that can be read, or is damaged ({reason}); copy or export it again."
         ) from error
+
+
+def _check_undamaged(path: Path) -> None:
+    if found := damage(path):
+        raise UnreadableImageError(f"{path} is {found}; copy or export it again.")
 
 
 def dicom_tags(path: Path, *tags: str) -> list[str]:

@@ -1,6 +1,7 @@
 """How much of each lobe, of each lung and of both is infected, in millilitres, percent and Hounsfield units."""
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from infnet.anatomy.regions import LOBES, LUNGS
 from infnet.data.files import written_whole
 from infnet.data.findings import CONSOLIDATION, GROUND_GLASS_OPACITY
 from infnet.quantification.truncation import truncation_warnings
+from infnet.threads import in_threads
 
 OUTSIDE = "outside every lobe"
 TOTAL = "total"
@@ -166,16 +168,19 @@ def _sums(ct: sitk.Image, findings: sitk.Image, lungs: sitk.Image, lobes: sitk.I
         raise ValueError(f"images of different sizes: {', '.join(str(image.GetSize()) for image in images)}")
     hu, labels, sides, *parts = (sitk.GetArrayViewFromImage(image).reshape(-1) for image in images)
     shape = (len(LUNGS), lobe_count + 1, 3, len(_BOUNDS_HU) + 1)
-    sums = np.zeros((3, int(np.prod(shape))))
-    for start in range(0, hu.size, _SLAB_VOXELS):  # of a whole CT, the indices alone would take gigabytes
+
+    def of_slab(start: int) -> Sums:
         slab = slice(start, start + _SLAB_VOXELS)
         inside = np.flatnonzero(sides[slab])
         values = hu[slab][inside].astype(np.float64)
         lobe = parts[0][slab][inside] if parts else np.zeros_like(inside)
         compartment = np.digitize(values, _BOUNDS_HU)
         index = np.ravel_multi_index((sides[slab][inside] - 1, lobe, labels[slab][inside], compartment), shape)
-        for moment, weights in enumerate((None, values, values**2)):
-            sums[moment] += np.bincount(index, weights, sums.shape[1])
+        moments = (None, values, values**2)
+        return np.stack([np.bincount(index, weights, math.prod(shape)) for weights in moments]).astype(np.float64)
+
+    # In slabs: of a whole CT, the indices alone would take gigabytes.
+    sums = sum(in_threads(of_slab, *range(0, hu.size, _SLAB_VOXELS)), np.zeros((3, math.prod(shape))))
     return np.moveaxis(sums.reshape(3, *shape), 0, -1)
 
 
