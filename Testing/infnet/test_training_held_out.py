@@ -19,6 +19,7 @@ from infnet.data.labelled_slices import LabelledSlice, digest, read_labelled_sli
 from infnet.errors import CancelledError, DivergedError, InputError
 from infnet.networks import NETWORKS
 from infnet.reporting import JsonReporter
+from infnet.training import run_folder
 from infnet.training.fit import fit
 from infnet.training.folds import folds
 from infnet.training.held_out import dice_of
@@ -217,6 +218,20 @@ def test_of_two_trainings_in_one_folder_the_second_is_refused(toy_slices, tmp_pa
 
     fit(slices, recipe, tmp_path / "run", "cpu", begin_another)
     assert refused == [1, 2] and not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_processes_that_train_together_the_first_alone_takes_the_folder(toy_slices, tmp_path, monkeypatch, rank):
+    """Another one, which claims it a moment later, would keep the first from it."""
+    left = [tmp_path / ".infnet-lock", tmp_path / ".infnet-0-x.ckpt", tmp_path / ".infnet-0-x.ckpt.lock"]
+    for path in left:  # of a process that was killed
+        path.touch()
+    taken = []
+    monkeypatch.setattr(run_folder, "locked", lambda path, timeout: taken.append(path) or files.locked(path, timeout))
+    monkeypatch.setattr(run_folder.rank_zero_only, "rank", rank)
+    run_folder.claim(tmp_path, replace(preset("modern"), **_SMALL), read_labelled_slices(toy_slices))
+    assert taken == ([] if rank else left[:1])
+    assert [path for path in left if path.exists()] == (left if rank else [])
 
 
 def test_a_lock_that_cannot_be_removed_is_released(tmp_path, monkeypatch):

@@ -184,8 +184,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         raise InputError("--calibrate needs --metrics of a cross-validation for infection.")
 
     from infnet.training.estimate import Training
-    from infnet.training.fit import fit, is_first_process
+    from infnet.training.fit import fit
     from infnet.training.model import make_model
+    from infnet.training.run_folder import is_first_process
     from infnet.weights.store import load_model, save_model
 
     initial = load_model(options.initial) if options.initial else None

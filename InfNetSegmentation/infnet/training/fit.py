@@ -13,7 +13,6 @@ from typing import Literal
 import lightning
 import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.fabric.utilities import rank_zero_only
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import save
@@ -164,11 +163,6 @@ def _fit(
         with alone_in(run_folder) if trainer.is_global_zero else nullcontext():
             trainer.fit(module, loader, ckpt_path=resume_from, weights_only=True)
     return module.cpu().eval()
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that speaks and writes for all that train together."""
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined, no-any-return]
 
 
 def _trainer(

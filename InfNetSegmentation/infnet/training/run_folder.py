@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from filelock import Timeout
+from lightning.fabric.utilities import rank_zero_only
 
 import infnet
 from infnet.data.files import locked, read_json, remove_unfinished, written_whole
@@ -73,10 +74,16 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: another process trains there; wait for it, or choose another folder.") from None
 
 
+def is_first_process() -> bool:
+    """Whether this process is the one that speaks and writes for all that train together."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined, no-any-return]
+
+
 def _clear_away(folder: Path) -> None:
     """What killed processes have left, their lock on the folder too, unless another one trains there."""
-    with suppress(InputError), alone_in(folder):
-        remove_unfinished(folder)
+    if is_first_process():  # which would find the folder taken by the others
+        with suppress(InputError), alone_in(folder):
+            remove_unfinished(folder)
 
 
 def _cause(run: Mapping[str, Any], found: Mapping[str, Any]) -> str:

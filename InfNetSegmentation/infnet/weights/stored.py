@@ -1,8 +1,6 @@
 """Models as they lie on the disk: read without PyTorch, which their networks need."""
 
-import errno
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +26,9 @@ def read_model(name_or_path: str) -> StoredModel:
     path = find_card(name_or_path)
     card = read_card(path)
     weights = path.with_suffix(".safetensors")
+    if not weights.is_file():  # nor a pipe, for which one would wait
+        raise InvalidModelError(f"{weights}: No such file; a model's weights lie beside its card.")
     try:
-        if not weights.is_file():  # for a pipe one would wait
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         data = weights.read_bytes()
     except OSError as error:
         raise InvalidModelError(f"{weights}: {error.strerror}; a model's weights lie beside its card.") from error
