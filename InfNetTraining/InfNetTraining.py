@@ -19,8 +19,8 @@ class InfNetTraining(ScriptedLoadableModule):
         parent.contributors = ["InfNet developers"]
         parent.helpText = _(
             "Trains Inf-Net on CT slices with drawn infection masks, and on slices without, by Algorithm 1 of the "
-            "paper. A training goes on when Slicer is closed. All data stay on this computer. For research only, not "
-            "for clinical decisions."
+            "paper. A training goes on when Slicer is closed. All data stay on this computer, unless you start a "
+            "training on another one by SSH. For research only, not for clinical decisions."
         )
         parent.acknowledgementText = _(
             "The method is Inf-Net: D.-P. Fan et al., Inf-Net: Automatic COVID-19 Lung Infection Segmentation From "

@@ -4,7 +4,7 @@ import slicer
 from InfNetSegmentationLib.SceneCTs import offerCTs
 from slicer.i18n import tr as _
 
-from InfNetTrainingLib.SceneCases import checkCase
+from InfNetTrainingLib.SceneCases import checkCase, usesText
 from InfNetTrainingLib.TrainingParameters import unusedFolder
 
 
@@ -14,11 +14,12 @@ class CasesPanel:
     The new folder lies beside that of the run, and becomes the folder of labelled or unlabelled slices.
     """
 
-    def __init__(self, ui, logic, onProgress, onLog, onStateChanged):
+    def __init__(self, ui, logic, onProgress, onLog, onStateChanged, onMade):
         self._ui = ui
         self._logic = logic
         self._callbacks = {"progressCallback": onProgress, "logCallback": onLog}
         self._onStateChanged = onStateChanged
+        self._onMade = onMade  # (what was made, in words)
         self._parameterNode = None
         self._cases = []  # (CT node, segmentation node, or None for a CT without labels)
         ui.addCaseButton.connect("clicked(bool)", self._onAdd)
@@ -27,6 +28,7 @@ class CasesPanel:
         ui.makeUnlabelledCasesButton.connect("clicked(bool)", self._onMakeUnlabelledCases)
         ui.makeUnlabelledButton.connect("clicked(bool)", self._onMakeUnlabelled)
         ui.caseList.maximumHeight = 80
+        ui.caseList.wordWrap = True
         self._folderToolTip = ui.makeUnlabelledButton.toolTip
 
     def show(self, parameterNode):
@@ -62,14 +64,14 @@ class CasesPanel:
 
     def _makeOfCases(self, cases, kind):
         folder = self._newFolder(kind)
-        self._make(lambda **how: self._logic.prepareCases(cases, folder, **how), f"{kind}Folder", folder)
+        self._make(lambda **how: self._logic.prepareCases(cases, folder, **how), kind, folder)
 
     def _onMakeUnlabelled(self, checked=False):
         folder = self._newFolder("unlabelled")
         ctFolder = self._parameterNode.ctFolder
-        self._make(lambda **how: self._logic.prepareFolder(ctFolder, folder, **how), "unlabelledFolder", folder)
+        self._make(lambda **how: self._logic.prepareFolder(ctFolder, folder, **how), "unlabelled", folder)
 
-    def _make(self, prepare, parameterName, folder):
+    def _make(self, prepare, kind, folder):
         def onCompleted(result, error):
             self._onStateChanged()
             if error and error.code == "cancelled":  # the panel was closed
@@ -81,7 +83,12 @@ class CasesPanel:
                 causes = "\n".join(f"{name}: {cause}" for name, cause in result["failed"].items())
                 slicer.util.warningDisplay(_("Some CTs were left out.\n\n{}").format(causes))
             if self._parameterNode:
-                setattr(self._parameterNode, parameterName, Path(folder))
+                setattr(self._parameterNode, f"{kind}Folder", Path(folder))
+            made = {
+                "labelled": _("{} labelled slices were made; “Check data” shows some of them."),
+                "unlabelled": _("{} unlabelled slices were made, for a semi-supervised training."),
+            }
+            self._onMade(made[kind].format(result["slices"]))
 
         with slicer.util.tryWithErrorDisplay(_("The slices could not be made.")):
             prepare(waitForCompletion=False, completedCallback=onCompleted, **self._callbacks)
@@ -96,7 +103,9 @@ class CasesPanel:
         self._cases = [case for case in self._cases if all(node.GetScene() for node in case if node)]
         self._ui.caseList.clear()
         for volumeNode, segmentationNode in self._cases:
-            labels = segmentationNode.GetName() if segmentationNode else _("without labels")
+            labels = _("without labels")
+            if segmentationNode:
+                labels = f"{segmentationNode.GetName()} ({usesText(segmentationNode)})"
             self._ui.caseList.addItem(f"{volumeNode.GetName()}: {labels}")
         self._ui.makeLabelledButton.enabled = any(segmentation for _volume, segmentation in self._cases)
         self._ui.makeUnlabelledCasesButton.enabled = any(not segmentation for _volume, segmentation in self._cases)

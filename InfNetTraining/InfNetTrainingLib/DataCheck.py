@@ -8,34 +8,35 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.DataReport import DataReport, Problem
-from InfNetTrainingLib.TrainingConfig import FOLDS, TrainingConfig
+from InfNetTrainingLib.TrainingConfig import FOLDS, TrainingConfig, holdsSlices
 
 _SAMPLES = 6  # labelled slices to show
 _SMALLEST_SIDE = 32  # pixels: the deepest features of the networks have one value for as many
+# COVID-SemiSeg as it is distributed, chosen at any of its levels, or with the names of our documentation. No folder is
+# searched: it may be the root of a disk, if only for a moment, while its path is typed.
+_LEVELS = ("Dataset", "TrainingSet", "LungInfection-Train")
+_LAYOUTS = (
+    ("labelled", "unlabelled"),
+    *(
+        tuple("/".join([*_LEVELS[level:], name]) for name in ("Doctor-label", "Pseudo-label"))
+        for level in range(len(_LEVELS) + 1)
+    ),
+)
 
 
 def recognisedFolders(folder):
     """The folders of labelled and of unlabelled slices within ``folder``, or None for one that is not there.
 
-    A folder with Imgs is meant itself. Else the layout of COVID-SemiSeg is recognised, as it is distributed
-    (LungInfection-Train/Doctor-label and Pseudo-label), or with folders called labelled and unlabelled.
+    A folder with Imgs is meant itself. Else the layout of COVID-SemiSeg is recognised (`_LAYOUTS`).
     """
     folder = Path(folder)
-    if (folder / "Imgs").is_dir():
+    if holdsSlices(folder):
         return folder, None
-    if not folder.is_dir():
-        return None, None
-    candidates = sorted(
-        path.parent for depth in range(1, 5) for path in folder.glob("*/" * depth + "Imgs") if path.is_dir()
-    )
-    labelled = unlabelled = None
-    for candidate in candidates:
-        name = str(candidate.relative_to(folder)).lower()
-        if "pseudo" in name or "unlabel" in name:
-            unlabelled = unlabelled or candidate
-        elif "test" not in name and "multi" not in name and _hasTruth(candidate):
-            labelled = labelled or candidate
-    return labelled, unlabelled
+    for names in _LAYOUTS:
+        labelled, unlabelled = (folder / name for name in names)
+        if holdsSlices(labelled) and _hasTruth(labelled):
+            return labelled, unlabelled if holdsSlices(unlabelled) else None
+    return None, None
 
 
 def lookedAt(config):
@@ -60,7 +61,6 @@ class DataCheck:
         self.report = DataReport()
         self._config = config
         self._labelledFolder = Path(config.labelledFolder)
-        self._unlabelledFolder = Path(config.unlabelledFolder) if config.isSemiSupervised else None
         self._heldOut = set()  # paths of the slices that would be held out
         self._sampled = set()  # paths of the labelled slices that are shown
         self._firstOf = {}  # digest of an image: where it was met first
@@ -70,16 +70,17 @@ class DataCheck:
         from infnet.errors import InputError
 
         labelled = self._images(self._labelledFolder)
-        extra = [path for folder in self._config.extraFolders for path in self._images(Path(folder))]
-        unlabelled = self._images(self._unlabelledFolder) if self._unlabelledFolder else []
+        extra = {Path(folder): self._images(Path(folder)) for folder in self._config.extraFolders}
+        unlabelledFolders = [Path(self._config.unlabelledFolder)] if self._config.isSemiSupervised else []
+        unlabelled = {folder: self._images(folder) for folder in unlabelledFolders}
         if (self._labelledFolder / "GT").is_dir() and (self._labelledFolder / "Soft").is_dir():
             self._problem(self._labelledFolder, _("holds both GT and Soft; move one of them away"))
             labelled = []
-        self._checkSplit(labelled, unlabelled)
+        self._checkSplit(labelled, {**unlabelled, **extra})
         self._sampled = set(labelled[:: max(1, -(-len(labelled) // _SAMPLES))])
         looks = [(self._checkLabelled, path) for path in labelled]
-        looks += [(self._checkExtra, path) for path in extra]
-        looks += [(self._checkUnlabelled, path) for path in unlabelled]
+        looks += [(self._checkExtra, path) for paths in extra.values() for path in paths]
+        looks += [(self._checkUnlabelled, path) for paths in unlabelled.values() for path in paths]
         for done, (look, path) in enumerate(looks, start=1):
             try:
                 look(path)
@@ -132,22 +133,23 @@ class DataCheck:
         self.report.unlabelled += 1
         self._look(path, image)
 
-    def _checkSplit(self, labelled, unlabelled):
-        """What is held out are whole CTs, where the list of ``infnet prepare`` tells them."""
-        from infnet.data.listing import volumes_of
-        from infnet.errors import InputError
+    def _checkSplit(self, labelled, others):
+        """What is held out are whole CTs, where the list of ``infnet prepare`` tells them.
+
+        ``others``: {folder: its slices} of what is trained on and never held out
+        """
         from infnet.training.folds import folds
 
-        try:
-            volumes = volumes_of(self._labelledFolder)
-            others = volumes_of(self._unlabelledFolder) if self._unlabelledFolder else {}
-        except InputError as error:
-            self._problem(self._labelledFolder, str(error))
-            return
+        volumes = self._volumes(self._labelledFolder)
+        ofOthers = {folder: self._volumes(folder) for folder in others}
         ofSlice = {path: volumes.get(path.stem) or path.stem for path in labelled}
         self.report.volumes = len(set(ofSlice.values())) if volumes else 0
         if not self._config.holdOut or not labelled:
             return
+        unlisted = sum(path.stem not in volumes for path in labelled)
+        if volumes and unlisted:
+            text = _("slices.csv does not name {} of the slices: each is taken for a CT of its own").format(unlisted)
+            self._problem(self._labelledFolder, text, isError=False)
         if len(set(ofSlice.values())) < FOLDS:
             what = _("CTs") if volumes else _("slices")
             text = _("{} {}: a fifth of them can be held out of five or more").format(len(set(ofSlice.values())), what)
@@ -156,11 +158,22 @@ class DataCheck:
         stems = set(folds([path.stem for path in labelled], FOLDS, self._config.seed, volumes)[0])
         self._heldOut = {path for path in labelled if path.stem in stems}
         self.report.heldOut = len(self._heldOut)
-        for volume in sorted(
-            {ofSlice[path] for path in self._heldOut} & {others.get(path.stem) for path in unlabelled}
-        ):
-            text = _("the CT {} is held out, but slices of it are among the unlabelled ones").format(volume)
-            self._problem(self._unlabelledFolder, text, isError=False)
+        heldOutVolumes = {ofSlice[path] for path in self._heldOut}
+        for folder, paths in others.items():
+            for volume in sorted(heldOutVolumes & {ofOthers[folder].get(path.stem) for path in paths}):
+                text = _("the CT {} is held out, but slices of it, to be learnt from, are in here").format(volume)
+                self._problem(folder, text, isError=False)
+
+    def _volumes(self, folder):
+        """The CT or patient of each slice, by its stem, as far as that is known."""
+        from infnet.data.listing import volumes_of
+        from infnet.errors import InputError
+
+        try:
+            return volumes_of(folder)
+        except InputError as error:
+            self._problem(folder, str(error))
+            return {}
 
     def _look(self, path, image):
         """What can be odd about any picture."""

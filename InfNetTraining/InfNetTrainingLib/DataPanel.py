@@ -1,6 +1,7 @@
 import time
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.DataCheck import DataCheck, lookedAt, recognisedFolders
@@ -17,6 +18,7 @@ class DataPanel:
         self._ui = ui
         self._parameterNode = None
         self._steps = None
+        self._whenDone = None
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._goOn)
@@ -40,8 +42,13 @@ class DataPanel:
             for widget in (self._ui.checkLabel, self._ui.sampleLabel, self._ui.problemTable):
                 widget.visible = False
 
+    @property
+    def isAwaited(self):
+        """Whether something waits for the check that is under way."""
+        return self._whenDone is not None
+
     def check(self, whenDone=None):
-        """Look at every slice, by and by; ``whenDone(report)`` is called at the end."""
+        """Look at every slice, by and by; ``whenDone(report)`` is called at the end, with None if that went wrong."""
         self._cancel()
         self._check = DataCheck(self._parameterNode.config())
         self._whenDone = whenDone
@@ -51,17 +58,31 @@ class DataPanel:
         self._timer.start()
 
     def _goOn(self):
+        try:
+            done, total = self._look()
+        except Exception as error:  # whatever it is: nothing is trained on slices that were not all looked at
+            whenDone = self._cancel()
+            self._ui.checkLabel.visible = False
+            reason = f"{type(error).__name__}: {error}"
+            slicer.util.errorDisplay(_("The slices could not be looked at.\n\n{}").format(reason))
+            if whenDone:
+                whenDone(None)
+            return
+        if done is None:
+            self._finish()
+        else:
+            self._ui.checkLabel.text = _("Looking at the slices: {} of {}").format(done, total)
+
+    def _look(self):
+        """For one turn. Returns (slices looked at, all slices), or (None, None) at the end."""
         end = time.monotonic() + _SECONDS_A_TURN
-        while time.monotonic() < end:
-            done, total = next(self._steps, (None, None))
-            if done is None:
-                self._finish()
-                return
-        self._ui.checkLabel.text = _("Looking at the slices: {} of {}").format(done, total)
+        while True:
+            place = next(self._steps, (None, None))
+            if place == (None, None) or time.monotonic() > end:
+                return place
 
     def _finish(self):
-        self._cancel()
-        report = self._check.report
+        report, whenDone = self._check.report, self._cancel()
         self._ui.checkLabel.text = report.summary()
         self._showSamples(report.samples)
         table = self._ui.problemTable
@@ -74,8 +95,8 @@ class DataPanel:
                 item = qt.QTableWidgetItem(value)
                 item.setToolTip(value)
                 table.setItem(row, column, item)
-        if self._whenDone:
-            self._whenDone(report)
+        if whenDone:
+            whenDone(report)
 
     def _showSamples(self, samples):
         self._ui.sampleLabel.visible = bool(samples)
@@ -85,8 +106,10 @@ class DataPanel:
             self._ui.sampleLabel.setPixmap(pixmap)
 
     def _cancel(self):
+        """End the check. Returns what waited for it, or None."""
         self._timer.stop()
-        self._steps = None
+        whenDone, self._whenDone, self._steps = self._whenDone, None, None
+        return whenDone
 
     def _recognise(self):
         """A data set's folder stands for those of its slices."""

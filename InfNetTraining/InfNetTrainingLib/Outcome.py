@@ -1,6 +1,7 @@
 """What a finished training is worth, on the slices that were kept from it: what the backend's metrics.json tells."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,17 +17,19 @@ class Outcome:
     images - {slice: {measure: value}}, None where that is not defined
     before - the same of the model that it is compared with (name, metrics, images), and the dice_difference; or {}
     isOfRecipe - whether all this is of a training without the held-out slices, while the model has learnt from all
+    cautions - what has to be known of these numbers, a sentence each
     """
 
     metrics: dict = field(default_factory=dict)
     images: dict = field(default_factory=dict)
     before: dict = field(default_factory=dict)
     isOfRecipe: bool = False
+    cautions: tuple = ()
 
     def lines(self):
         """What the panel says: the means, with the 95 % confidence intervals of resampled slices."""
         if not self.metrics:
-            return [_("No slices were held out, so the Dice on unseen slices is not known.")]
+            return [*self.cautions]
         what = _("this recipe without the held-out slices") if self.isOfRecipe else _("semi-supervised")
         lines = _means(self.metrics, what)
         if self.before:
@@ -42,8 +45,8 @@ class Outcome:
                 )
             )
             if self.isOfRecipe:
-                lines.append(_("Whether that model was trained on these slices is not known; if so, it is flattered."))
-        return lines
+                lines.append(_("Whether that model has seen these slices is not known. If so, both are flattered."))
+        return [*lines, *self.cautions]
 
     def table(self):
         """(headings, rows): of each slice, its measures by the trained model and, last, the Dice of the one before."""
@@ -62,13 +65,43 @@ class Outcome:
 
 
 def readOutcome(folder, config):
-    """The `Outcome` of a run in its folder, empty where it has none (yet)."""
+    """The `Outcome` of a run in its folder, without numbers where it has none (yet)."""
+    if not config.holdOut:
+        return Outcome(cautions=(_("No slices were held out, so the Dice on unseen slices is not known."),))
     path = Path(folder) / ("" if config.isSemiSupervised else f"{HELD_OUT_FOLDER}/fold-0") / "metrics.json"
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        return Outcome(told["metrics"], told["images"], told.get("before", {}), not config.isSemiSupervised)
-    except (OSError, ValueError, KeyError):
-        return Outcome()
+        cautions = _cautions(config, told["images"])
+        return Outcome(
+            told["metrics"], told["images"], told.get("before", {}), not config.isSemiSupervised, tuple(cautions)
+        )
+    except (OSError, ValueError, KeyError) as error:
+        caution = _("What was measured on the held-out slices cannot be read: {}").format(f"{path} ({error})")
+        return Outcome(cautions=(caution,))
+
+
+def _cautions(config, stems):
+    from infnet.data.listing import volumes_of
+    from infnet.errors import InputError
+
+    if config.tellsFindings:
+        yield _(
+            "Measured within the infection as it is labelled. In use it is what a network has found, and such figures "
+            "are usually lower."
+        )
+    volumes = {}
+    with suppress(InputError):
+        volumes = volumes_of(Path(config.labelledFolder))
+    if all(stem in volumes for stem in stems):
+        yield _(
+            "The slices are of {} CTs or patients, whose labels were all held out. The intervals are those of slices; "
+            "between patients there is more to expect."
+        ).format(len({volumes[stem] for stem in stems}))
+    else:
+        yield _(
+            "Which CTs the slices are of is not known. If other slices of these CTs were learnt from, the figures are "
+            "flattered."
+        )
 
 
 def _means(metrics, what):

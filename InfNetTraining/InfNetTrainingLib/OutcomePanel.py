@@ -9,9 +9,11 @@ from InfNetTrainingLib.Outcome import readOutcome
 class OutcomePanel:
     """The part of the panel that tells what came of a training, and gives the model away."""
 
-    def __init__(self, ui, logic):
+    def __init__(self, ui, logic, onInstalled):
         self._ui = ui
         self._logic = logic
+        self._onInstalled = onInstalled
+        self._lines = []
         self._folder = None
         ui.outcomeTable.verticalHeader().hide()
         ui.installButton.connect("clicked(bool)", self._onInstall)
@@ -24,7 +26,8 @@ class OutcomePanel:
         self._ui.outcomeSection.visible = isTrained
         if isTrained:
             outcome = readOutcome(folder, status.config)
-            self._ui.outcomeLabel.text = wrappable("\n".join(outcome.lines()))
+            self._lines = outcome.lines()
+            self._ui.outcomeLabel.text = wrappable("\n".join(self._lines))
             self._fillTable(*outcome.table())
 
     def _fillTable(self, headings, rows):
@@ -44,7 +47,9 @@ class OutcomePanel:
                 if not slicer.util.confirmYesNoDisplay(_("{} Replace it?").format(error)):
                     return
                 cardPath = self._logic.install(self._folder, replace=True)
-            self._ui.outcomeLabel.text += "\n" + wrappable(_("Installed as “{}”.").format(cardPath.stem))
+            installed = _("Installed as “{}”: choose it as model in Inf-Net Segmentation.").format(cardPath.stem)
+            self._ui.outcomeLabel.text = wrappable("\n".join([*self._lines, installed]))
+            self._onInstalled()
 
     def _onExport(self, checked=False):
         path = qt.QFileDialog.getSaveFileName(

@@ -25,7 +25,11 @@ def _onLinux(pid):
 
 
 def _onUnix(pid):
-    answer = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, encoding="utf-8")
+    # What follows "=" is a headline up to the word's end, so each column is asked for by itself. The time is written as
+    # language and time zone have it, which another Slicer may have otherwise.
+    command = ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)]
+    neutral = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+    answer = subprocess.run(command, capture_output=True, encoding="utf-8", env=neutral)
     state, _space, started = answer.stdout.strip().partition(" ")
     return started.strip() if state and not state.startswith("Z") else None
 
@@ -37,9 +41,10 @@ def _onWindows(pid):
     if not handle:
         return None
     try:
-        created, ended, inKernel, inUser = (ctypes.c_ulonglong() for _ in range(4))
-        times = [ctypes.byref(time) for time in (created, ended, inKernel, inUser)]
-        known = kernel.GetProcessTimes(ctypes.c_void_p(handle), *times)
-        return str(created.value) if known and not ended.value else None
+        status = ctypes.c_ulong()
+        kernel.GetExitCodeProcess(ctypes.c_void_p(handle), ctypes.byref(status))
+        created, *others = (ctypes.c_ulonglong() for _ in range(4))
+        known = kernel.GetProcessTimes(ctypes.c_void_p(handle), *map(ctypes.byref, (created, *others)))
+        return str(created.value) if known and status.value == 259 else None  # STILL_ACTIVE
     finally:
         kernel.CloseHandle(ctypes.c_void_p(handle))

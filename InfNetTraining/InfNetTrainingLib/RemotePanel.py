@@ -8,6 +8,8 @@ from slicer.i18n import tr as _
 from InfNetTrainingLib.Remote import commandLine, slurmScript
 from InfNetTrainingLib.SshScript import hostProblem, writeSshRun
 
+_MESSAGE_MS = 3000
+
 
 class RemotePanel:
     """The part of the panel that starts the training on another computer, or writes it down for one."""
@@ -19,9 +21,10 @@ class RemotePanel:
         self._ui = ui
         self._config = config
         self._onWritten = onWritten
-        self._missing = None
+        self._missing, self._isTaken = None, False
         self._toolTips = {button: button.toolTip for button in (ui.startSshButton, ui.saveSshButton)}
-        ui.hostLine.connect("textChanged(QString)", lambda text: self.showButtons(self._missing))
+        self._commandToolTips = {button: button.toolTip for button in (ui.copyCommandButton, ui.saveSlurmButton)}
+        ui.hostLine.connect("textChanged(QString)", lambda text: self.showButtons(self._missing, self._isTaken))
         ui.copyCommandButton.connect("clicked(bool)", self._onCopyCommand)
         ui.saveSlurmButton.connect("clicked(bool)", self._onSaveSlurm)
         ui.saveSshButton.connect("clicked(bool)", self._onSaveSsh)
@@ -29,17 +32,19 @@ class RemotePanel:
             "clicked(bool)", lambda checked=False: onStart(ui.hostLine.text, ui.remotePythonLine.text)
         )
 
-    def showButtons(self, missing):
-        """``missing``: why no training can start now, wherever it is (a sentence for the tooltips), or None."""
-        self._missing = missing
-        problem = missing or hostProblem(self._ui.hostLine.text)
-        for button, toolTip in self._toolTips.items():
-            button.enabled = problem is None
-            button.toolTip = problem or toolTip
+    def showButtons(self, missing, isTaken):
+        """``missing``: why no training can start now, wherever it is (a sentence for the tooltips), or None;
+        ``isTaken``: whether the run folder has a training already, whose command can be had all the same.
+        """
+        self._missing, self._isTaken = missing, isTaken
+        taken = _("The run folder holds a training already; press “New run” for another one") if isTaken else missing
+        _enable(self._toolTips, taken or hostProblem(self._ui.hostLine.text))
+        _enable(self._commandToolTips, None if isTaken else missing)
 
     def _onCopyCommand(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("There is no such command.")):
             qt.QApplication.clipboard().setText(commandLine(self._config(), self._ui.gpusBox.value))
+            slicer.util.showStatusMessage(_("The command was copied."), _MESSAGE_MS)
 
     def _onSaveSlurm(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("The script could not be written.")):
@@ -56,3 +61,10 @@ class RemotePanel:
             path = writeSshRun(self._config(), self._ui.hostLine.text, self._ui.remotePythonLine.text)
             qt.QApplication.clipboard().setText(f"bash {shlex.quote(str(path))}")
             self._onWritten()
+
+
+def _enable(toolTips, problem):
+    """Enable buttons, {button: its tooltip}, or tell by their tooltips why they are not."""
+    for button, toolTip in toolTips.items():
+        button.enabled = problem is None
+        button.toolTip = problem or toolTip

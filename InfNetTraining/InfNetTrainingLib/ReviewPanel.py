@@ -4,6 +4,7 @@ from InfNetSegmentationLib.Corrections import editSegments
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.PseudoLabels import CORRECTED, REJECTED, UNSTABLE, PseudoLabels
+from InfNetTrainingLib.RunState import FINISHED
 from InfNetTrainingLib.SliceReview import SliceReview
 
 
@@ -16,7 +17,12 @@ class ReviewPanel:
         self._labels = None
         self._rows = []
         self._config = None
+        self._isFinished = False
         self._review = None  # the slice in the views
+        self._toolTips = {
+            button: button.toolTip
+            for button in (ui.rejectButton, ui.editButton, ui.keepCorrectionButton, ui.withdrawButton)
+        }
         ui.reviewTable.columnCount = 4
         ui.reviewTable.setHorizontalHeaderLabels([_("Slice"), _("Infected"), _("Stability"), _("Use")])
         ui.reviewTable.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -32,19 +38,24 @@ class ReviewPanel:
         ui.withdrawButton.connect("clicked(bool)", self._onWithdraw)
 
     def show(self, folder, status):
-        """Take up a run and its state: its newest round, unless another one has been chosen."""
+        """Take up a run and its state: its newest round, unless an older one has been chosen."""
         if folder != self._folder:
-            self._keepEdited()
+            self.keepEdited()
             self._review = None
-        self._folder, self._config = folder, status.config
+            self._ui.roundSelector.clear()
+        self._folder, self._config, self._isFinished = folder, status.config, status.state == FINISHED
         self._labels = PseudoLabels(folder)
         rounds = self._labels.rounds() if status.config else []
         self._ui.reviewSection.visible = bool(rounds)
-        if rounds != self._rounds():
+        known, shown = self._rounds(), self._ui.roundSelector.currentText
+        if rounds != known:
+            wasBlocked = self._ui.roundSelector.blockSignals(True)
             self._ui.roundSelector.clear()
             for name in rounds:
                 self._ui.roundSelector.addItem(name)
-            self._ui.roundSelector.currentIndex = len(rounds) - 1
+            isOlder = shown in rounds and shown != known[-1]
+            self._ui.roundSelector.currentIndex = rounds.index(shown) if isOlder else len(rounds) - 1
+            self._ui.roundSelector.blockSignals(wasBlocked)
         self._showRound()
 
     def _rounds(self):
@@ -78,7 +89,15 @@ class ReviewPanel:
         return self._rows[row] if 0 <= row < len(self._rows) else None
 
     def _showButtons(self):
-        chosen, ui = self._chosen(), self._ui
+        ui, chosen, tooLate = self._ui, self._chosen(), None
+        if self._isFinished:
+            chosen = None
+            tooLate = _(
+                "The training is finished, so this would change nothing any more. Tick “Pause for a look at new "
+                "pseudo-labels” before another one"
+            )
+        for button, toolTip in self._toolTips.items():
+            button.toolTip = tooLate or toolTip
         ui.rejectButton.enabled = ui.editButton.enabled = chosen is not None
         ui.rejectButton.text = _("Take in again") if chosen and chosen.use == REJECTED else _("Reject")
         isShown = chosen is not None and self._review is not None and self._review.stem == chosen.stem
@@ -89,13 +108,13 @@ class ReviewPanel:
         try:
             if self._chosen():
                 with slicer.util.tryWithErrorDisplay(_("The slice could not be shown."), waitCursor=True):
-                    self._keepEdited()
+                    self.keepEdited()
                     self._showSlice()
         finally:
             self._showButtons()
 
-    def _keepEdited(self):
-        """Ask before another slice takes the place of one that was edited."""
+    def keepEdited(self):
+        """Ask before another slice takes the place of one that was edited, or a training begins without it."""
         review = self._review
         if review is None or not review.isEdited:
             return

@@ -96,7 +96,7 @@ def _scriptCommand(folder, *words):
     bash = shutil.which("bash")
     if bash is None:
         raise ValueError(_("There is no “bash” here to run {}: install one, or run it elsewhere.").format(SCRIPT))
-    return [bash, str(folder / SCRIPT), *words]
+    return [bash, (folder / SCRIPT).as_posix(), *words]  # its own folder the script finds by "/"
 
 
 def _systemsEnvironment():

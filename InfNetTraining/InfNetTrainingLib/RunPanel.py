@@ -4,7 +4,7 @@ import qt
 from InfNetSegmentationLib.Remedies import wrappable
 from slicer.i18n import tr as _
 
-from InfNetTrainingLib.Curves import readDice, showChart, updateChart
+from InfNetTrainingLib.Curves import diceTitles, readDice, showChart, updateChart
 from InfNetTrainingLib.RunState import (
     ABSENT,
     FAILED,
@@ -16,9 +16,11 @@ from InfNetTrainingLib.RunState import (
     STOPPING,
     RunReader,
     TrainingStatus,
+    holdsTraining,
 )
 
 _POLL_INTERVAL_MS = 500
+_IDLE_INTERVAL_MS = 3000  # of a run that a script in a terminal, or another Slicer, may go on with
 _SECONDS_BETWEEN_CURVES = 5
 _CURVE_SHARE = 0.05  # of the time, at most, goes into drawing
 
@@ -33,13 +35,12 @@ class RunPanel:
         self._ui = ui
         self._onChange = onChange
         self._reader = None
-        self._isCurveShown = False
+        self._areCurvesWanted = self._areCurvesShown = False
         self._nextCurveAt = 0.0
         self._dice = {}  # of the trainings of the run (`readDice`)
         self.status = TrainingStatus()
         self.problem = None  # why the folder cannot be used, or None
         self._timer = qt.QTimer()
-        self._timer.setInterval(_POLL_INTERVAL_MS)
         self._timer.timeout.connect(self.poll)
         ui.curveButton.connect("clicked(bool)", self._onShowCurve)
 
@@ -54,8 +55,14 @@ class RunPanel:
         self.close()
         self._reader = RunReader(folder)
         self._ui.logText.plainText = ""
-        self._isCurveShown = self._isCurveShown and again
+        self._areCurvesWanted = self._areCurvesWanted and again
+        self._areCurvesShown = self._areCurvesShown and again
         self.poll(isFirst=True)
+
+    def refresh(self):
+        """Look whether the folder has been deleted, or a training was begun in it, since the panel was left."""
+        if holdsTraining(self.folder) != (self.status.state != ABSENT):
+            self.follow(self.folder, again=True)
 
     def poll(self, isFirst=False):
         """Read and show what is new."""
@@ -67,7 +74,9 @@ class RunPanel:
         for line in self._reader.newLines:
             self._ui.logText.appendPlainText(line)
         if self.status.isRunning:
-            self._timer.start()
+            self._timer.start(_POLL_INTERVAL_MS)
+        elif self.status.state in RESUMABLE:
+            self._timer.start(_IDLE_INTERVAL_MS)
         else:
             self._timer.stop()
         hasChanged = isFirst or self.status.state != before.state
@@ -85,7 +94,10 @@ class RunPanel:
 
     def _show(self):
         status, ui = self.status, self._ui
-        ui.stageLabel.text = wrappable(self.problem or _sentence(status, self._dice))
+        text = self.problem or _sentence(status, self._dice)
+        if self._areCurvesWanted and not self._areCurvesShown:
+            text += "\n" + _("There are no curves yet, as losses are written every ten steps; they are drawn then.")
+        ui.stageLabel.text = wrappable(text)
         ui.stageLabel.visible = bool(ui.stageLabel.text)
         ui.progressBar.visible = status.isRunning
         ui.progressBar.maximum = status.total  # 0, a busy bar, until the first progress is told
@@ -93,19 +105,25 @@ class RunPanel:
         ui.curveButton.enabled = status.state != ABSENT
 
     def _onShowCurve(self, checked=False):
+        self._areCurvesWanted, self._areCurvesShown = True, False
+        self._drawCurves()
+        self._show()
+
+    def _drawCurves(self):
         chartNode = updateChart(self.folder)
-        if chartNode is None:
-            self._ui.stageLabel.text = _("There are no curves yet: losses are written every ten steps.")
-            return
-        self._isCurveShown = True
-        showChart(chartNode)
+        if chartNode and not self._areCurvesShown:
+            self._areCurvesShown = True
+            showChart(chartNode)
 
     def _readLogs(self, isDue):
+        if self.status.state == ABSENT:
+            self._dice = {}
+            return
         now = time.monotonic()
-        if isDue or now >= self._nextCurveAt:
+        if isDue or (self.status.isRunning and now >= self._nextCurveAt):
             self._dice = readDice(self.folder)
-            if self._isCurveShown:
-                updateChart(self.folder)
+            if self._areCurvesWanted:
+                self._drawCurves()
             ended = time.monotonic()
             self._nextCurveAt = ended + max(_SECONDS_BETWEEN_CURVES, (ended - now) / _CURVE_SHARE)
 
@@ -117,6 +135,15 @@ def buttonText(state):
     if state == STOPPING:
         return _("End now")
     return _("Resume") if state in RESUMABLE else _("Start")
+
+
+def buttonToolTip(state):
+    """What will happen when it is pressed, or None for the start."""
+    if state == RUNNING:
+        return _("Stop at the next step, after writing a checkpoint: Resume goes on from there")
+    if state == STOPPING:
+        return _("End the process at once: up to five minutes of training are lost and done again by Resume")
+    return _("Go on from the last checkpoint; Slicer may be closed meanwhile") if state in RESUMABLE else None
 
 
 def _sentence(status, dice):
@@ -131,8 +158,9 @@ def _sentence(status, dice):
             parts.append(_("{} left").format(durationText(status.secondsLeft)))
         curves = dice.get("fold-0" if status.stage == "fold 1" else status.stage, {})
         if curves:
-            points = next(iter(curves.values()))
-            parts.append(_("held-out Dice {1:.2f} after epoch {0}").format(*points[-1]))
+            column, points = next(iter(curves.items()))
+            epoch, value = points[-1]
+            parts.append(_("held-out {} {:.2f} after epoch {}").format(diceTitles()[column], value, epoch))
         if status.gpuBytes is not None:
             parts.append(_("up to {} of GPU memory").format(bytesText(status.gpuBytes)))
         return ", ".join(parts)
@@ -144,7 +172,7 @@ def _sentence(status, dice):
         ABSENT: "",
         STOPPING: _("Stopping at the next step…"),
         STOPPED: _("Stopped; Resume goes on from the last checkpoint."),
-        FINISHED: _("Finished."),
+        FINISHED: _("Finished; “New run” starts another training."),
         FAILED: _("Failed: {}").format(status.error),
         INTERRUPTED: _("Interrupted; Resume goes on from the last checkpoint. {}").format(status.error),
     }

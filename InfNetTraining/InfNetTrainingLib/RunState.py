@@ -17,6 +17,7 @@ from InfNetTrainingLib.SshErrors import SCRIPT, sshError
 from InfNetTrainingLib.TrainingConfig import TrainingConfig
 
 FORMAT = 1
+_NOTE = "training.json"
 ABSENT, RUNNING, STOPPING, STOPPED, FINISHED, FAILED, INTERRUPTED = (
     "absent",
     "running",
@@ -85,10 +86,13 @@ class RunReader:
             self._note = _readNote(self.folder)
         if self._note is None:
             return TrainingStatus()
-        alive = self._isAlive()  # before the events: what a process told before its end is then read
+        process = readProcess(self.folder)
+        alive = self._isAlive(process)  # before the events: what a process told before its end is then read
         for line in self._lines():
             self._state.add(line, self.newLines)
         told = self._state
+        if told.exitStatus is not None and not _isOfThisComputer(process):
+            alive = False
         state = self._stateOf(told, alive)
         schedule = Schedule(self._note["schedule"])
         return TrainingStatus(
@@ -117,24 +121,17 @@ class RunReader:
             self._file = NewLines(path)
         return [line for line in self._file.read(last=False) if line] if self._file else []
 
-    def _isAlive(self):
-        for process in [process for process in startedHere if process.poll() is not None]:
-            startedHere.remove(process)
-        process = readProcess(self.folder)
+    def _isAlive(self, process):
+        for ended in [other for other in startedHere if other.poll() is not None]:
+            startedHere.remove(ended)
         if process is None:
             return False
-        if process["host"] == socket.gethostname():
+        if _isOfThisComputer(process):
             return startTime(process["pid"]) == process["started"]
-        return self._isHeardOf()
-
-    def _isHeardOf(self):
-        """Whether a process on another computer, with which this one shares the folder, seems to live."""
-        try:
-            text = (self.folder / "progress.jsonl").read_text(encoding="utf-8", errors="replace")
-            silence = time.time() - (self.folder / "progress.jsonl").stat().st_mtime
-        except OSError:
-            return False
-        return silence < _SECONDS_OF_SILENCE and '"event": "ended"' not in text.rstrip().rpartition("\n")[2]
+        # With another computer this one shares the folder.
+        with suppress(OSError):
+            return time.time() - (self.folder / "progress.jsonl").stat().st_mtime < _SECONDS_OF_SILENCE
+        return False
 
     def _stateOf(self, told, alive):
         if alive:
@@ -226,13 +223,24 @@ def readProcess(folder):
         return None
 
 
+def _isOfThisComputer(process):
+    return process is not None and process["host"] == socket.gethostname()
+
+
+def holdsTraining(folder):
+    """Whether a training has been begun in a folder, where one can look."""
+    with suppress(OSError):
+        return (Path(folder) / _NOTE).is_file()
+    return False
+
+
 def _readNote(folder):
-    path = Path(folder) / "training.json"
-    if not path.is_file():
-        return None
+    path = Path(folder) / _NOTE
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
         newer = note["format"] > FORMAT
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(_("{} is damaged ({}); choose another folder.").format(path, error)) from error
     if newer:

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 # What readers call the findings, after their proper names; a segment of infection as a whole has the label 1.
 _NAMES = {
-    1: r"\bggo\b|ground[ -]?glass|\binfect|\blesion|\bcovid|\binfiltrat",
+    1: r"\bggos?\b|ground[ -]?glass|\binfect|\blesion|\bcovid|\binfiltrat",
     2: r"\bconsolidation",
 }
 
@@ -20,7 +20,7 @@ _NAMES = {
 def findingsOf(segmentationNode):
     """{segment ID: label} of the segments that are findings: 1 ground-glass opacity or infection, 2 consolidation.
 
-    Known by their terminology, or else by their names.
+    Known by their terminology, or else by their names, whose words may be joined by underscores.
     """
     from infnet.data.findings import FINDINGS
 
@@ -31,11 +31,27 @@ def findingsOf(segmentationNode):
         terminology = vtk.reference("")
         segment.GetTag(segment.GetTerminologyEntryTagName(), terminology)
         byCode = [f.label for f in FINDINGS if f"{f.code.scheme}^{f.code.value}^" in str(terminology)]
-        byName = [label for label, pattern in _NAMES.items() if re.search(pattern, segment.GetName() or "", re.I)]
+        name = (segment.GetName() or "").replace("_", " ")
+        byName = [label for label, pattern in _NAMES.items() if re.search(pattern, name, re.I)]
         labels = byCode or byName
         if labels:
             found[segmentation.GetNthSegmentID(number)] = labels[0]
     return found
+
+
+def usesText(segmentationNode):
+    """Which segments are learnt from, as what, and which are not, in words."""
+    segmentation, found = segmentationNode.GetSegmentation(), findingsOf(segmentationNode)
+    names = {}
+    for number in range(segmentation.GetNumberOfSegments()):
+        label = found.get(segmentation.GetNthSegmentID(number), 0)
+        names.setdefault(label, []).append(segmentation.GetNthSegment(number).GetName())
+    texts = {
+        1: _("{} as infection or ground glass (label 1)"),
+        2: _("{} as consolidation (label 2)"),
+        0: _("not used: {}"),
+    }
+    return "; ".join(text.format(", ".join(names[label])) for label, text in texts.items() if label in names)
 
 
 def checkCase(volumeNode, segmentationNode):
@@ -81,7 +97,7 @@ def caseSteps(cases, folder):
     ctFolder.mkdir()
     labelsFolder.mkdir()
     for volumeNode, segmentationNode in cases:
-        name = _fileName(volumeNode.GetName(), ctFolder)
+        name = _unusedName(fileName(volumeNode.GetName()), ctFolder)
         yield from volumeSteps(volumeNode, ctFolder / f"{name}.nrrd")
         if segmentationNode is not None:
             labels = caseLabels(volumeNode, segmentationNode)
@@ -90,10 +106,14 @@ def caseSteps(cases, folder):
     return ctFolder, labelsFolder if any(labelsFolder.iterdir()) else None
 
 
-def _fileName(name, folder):
-    """``name`` as a file name, with a number where two cases have one name."""
-    base = name = re.sub(r"[^A-Za-z0-9.-]+", "_", name) or "case"
-    number = 1
+def fileName(name):
+    """A volume's name as the name of its file, and so of its CT in ``slices.csv``."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", name) or "case"
+
+
+def _unusedName(base, folder):
+    """``base``, with a number where two cases have one name."""
+    name, number = base, 1
     while (folder / f"{name}.nrrd").exists():
         number += 1
         name = f"{base}-{number}"

@@ -8,6 +8,8 @@ from InfNetSegmentationLib.SceneCTs import REVIEW_ATTRIBUTE
 from InfNetSegmentationLib.Views import showVolume
 from slicer.i18n import tr as _
 
+from InfNetTrainingLib.SceneCases import fileName
+
 _SEGMENT_ID, _LABELMAP = "Infection", "Binary labelmap"
 _RED = (0.95, 0.2, 0.2)
 # A picture lies as the training slices do: its columns run from front to back, its rows from right to left.
@@ -87,7 +89,8 @@ def _inItsCT(stem, shape, unlabelledFolder):
             places = {}
         if stem in places:
             for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-                if node.GetName() == places[stem].volume and _canBeOf(places[stem], shape, node):
+                isNamedSo = places[stem].volume in (node.GetName(), fileName(node.GetName()))
+                if isNamedSo and _canBeOf(places[stem], shape, node):
                     return places[stem], node
     return None, None
 

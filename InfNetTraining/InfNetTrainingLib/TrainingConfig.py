@@ -1,5 +1,6 @@
 """What is trained, on what and how, and the backend's arguments for it."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -28,6 +29,13 @@ PRESETS = {
         **{"k": 5, "rounds": 0, "roundEpochs": 9, "preTrainingEpochs": 100},
     },
 }
+
+
+def holdsSlices(folder):
+    """Whether a folder has Imgs; no for one that may not be looked into, as others' while a path is typed."""
+    with suppress(PermissionError):  # which pathlib raises until Python 3.14
+        return (Path(folder) / "Imgs").is_dir()
+    return False
 
 
 def presetValues(preset, kind=SUPERVISED):
@@ -100,16 +108,16 @@ class TrainingConfig:
 
     def problem(self):
         """Why this cannot be trained (a sentence for the user), or None. Does not look at single slices."""
-        if not (Path(self.labelledFolder) / "Imgs").is_dir():
+        if not holdsSlices(self.labelledFolder):
             return _("Choose a folder of labelled slices, which holds a folder “Imgs”")
-        if self.isSemiSupervised and not (Path(self.unlabelledFolder) / "Imgs").is_dir():
+        if self.isSemiSupervised and not holdsSlices(self.unlabelledFolder):
             return _("Choose a folder of unlabelled slices, which holds a folder “Imgs”")
         if self.isSemiSupervised and self.startsFromModel:
             return _("Semi-supervised training starts from ImageNet, or from nothing: choose one of these")
         if self.isSemiSupervised and Path(self.unlabelledFolder).resolve() == Path(self.labelledFolder).resolve():
             return _("Choose another folder for the unlabelled slices than for the labelled ones")
         for folder in self.extraFolders:
-            if not (Path(folder) / "Imgs").is_dir():
+            if not holdsSlices(folder):
                 return _("Take {} off the list of extra slices: it holds no folder “Imgs”").format(folder)
         return None
 
@@ -124,10 +132,11 @@ class TrainingConfig:
         """The backend's commands of the run, in their order, each a list of arguments."""
         if not self.holdOut or self.isSemiSupervised:
             return [self.trainingArguments()]
-        folder = Path(self.outputFolder) / HELD_OUT_FOLDER
+        # With "/", which every system takes: another machine may run these.
+        folder = (Path(self.outputFolder) / HELD_OUT_FOLDER).as_posix()
         return [
             ["cross-validate", *self._arguments(folder), "--only-fold", "0", "--folds", str(FOLDS)],
-            [*self.trainingArguments(), "--metrics", str(folder / "fold-0/metrics.json")],  # for the model's card
+            [*self.trainingArguments(), "--metrics", f"{folder}/fold-0/metrics.json"],  # for the model's card
         ]
 
     def _arguments(self, outputFolder):

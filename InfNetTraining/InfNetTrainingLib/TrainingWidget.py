@@ -1,5 +1,12 @@
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import qt
 import slicer
 from InfNetSegmentationLib.Dependencies import ensureInstalled
+from InfNetSegmentationLib.Remedies import wrappable
 from InfNetSegmentationLib.RunWidget import RunWidget
 from slicer.i18n import tr as _
 
@@ -11,12 +18,13 @@ from InfNetTrainingLib.OutcomePanel import OutcomePanel
 from InfNetTrainingLib.RecipePanel import RecipePanel
 from InfNetTrainingLib.RemotePanel import RemotePanel
 from InfNetTrainingLib.ReviewPanel import ReviewPanel
-from InfNetTrainingLib.RunPanel import RunPanel, buttonText
+from InfNetTrainingLib.RunPanel import RunPanel, buttonText, buttonToolTip
 from InfNetTrainingLib.RunState import ABSENT, FINISHED, RESUMABLE, RUNNING, STOPPING
 from InfNetTrainingLib.TrainingLogic import InfNetTrainingLogic
 from InfNetTrainingLib.TrainingParameters import unusedFolder
 
 _REQUIREMENTS = "InfNetTrainingRequirements.txt"
+_LAST_RUN = "InfNetTraining/LastRun"  # of the settings: the folder of the training that was started last
 
 
 class InfNetTrainingWidget(RunWidget):
@@ -26,14 +34,19 @@ class InfNetTrainingWidget(RunWidget):
 
     def __init__(self, parent=None):
         self._panels = ()
-        self._checking = False
+        self._ownConfig = None  # what was chosen before the settings of a run took its place
         super().__init__(parent)
 
     def enter(self):
-        if not self._panels:
+        isFirst = not self._panels
+        if isFirst:
             self._makePanels()
         self._recipe.refresh()
         super().enter()
+        if isFirst:
+            self._showLastRun()
+        else:
+            self._run.refresh()
 
     def cleanup(self):
         super().cleanup()
@@ -42,6 +55,8 @@ class InfNetTrainingWidget(RunWidget):
     def addCase(self, volumeNode, segmentationNode):
         """Add a CT of the scene and its segmentation to the labelled cases: for InfNetSegmentation."""
         self._cases.add(volumeNode, segmentationNode)
+        if self._run.status.state == FINISHED:  # they are for another one
+            self._onNewRun()
 
     def _makePanels(self):
         import ctk
@@ -52,25 +67,34 @@ class InfNetTrainingWidget(RunWidget):
             # An emptied line does not tell a change of its path: the parameter stays what it was.
             line.connect("validInputChanged(bool)", lambda valid: self._showButtons())
         self._data = DataPanel(ui)
-        self._cases = CasesPanel(ui, self.logic, self._onPreparing, ui.logText.appendPlainText, self._onPrepared)
+        self._cases = CasesPanel(
+            ui, self.logic, self._onPreparing, ui.logText.appendPlainText, self._onPrepared, self._tell
+        )
         self._recipe = RecipePanel(ui)
         requirements = self.resourcePath(_REQUIREMENTS)
         self._estimate = EstimatePanel(ui, self.logic, self._showButtons, requirements)
         self._panels = (self._data, ExtraPanel(ui), self._cases, self._recipe, self._estimate)
         self._run = RunPanel(ui, self._onRunChanged)
         self._review = ReviewPanel(ui)
-        self._outcome = OutcomePanel(ui, self.logic)
+        self._outcome = OutcomePanel(ui, self.logic, self._recipe.refresh)
         self._remote = RemotePanel(
             ui,
             lambda: self._parameterNode.config(),
-            lambda: self._run.follow(self._run.folder, again=True),
+            self._onBegun,
             self._onStartRemote,
         )
         ui.newRunButton.connect("clicked(bool)", self._onNewRun)
 
+    def _showLastRun(self):
+        """When Slicer has been started again, the training of the last time is what is looked for."""
+        folder = qt.QSettings().value(_LAST_RUN)
+        hasChosen = self._run.status.state != ABSENT or self._parameterNode.config().problem() is None
+        if folder and Path(folder).is_dir() and not hasChosen:
+            self._parameterNode.outputFolder = Path(folder)
+
     def _setParameterNode(self, parameterNode):
+        self._ownConfig = None
         if self._panels and parameterNode is None:
-            self._checking = False  # the check ends with the scene
             for panel in self._panels:
                 panel.show(None)
         super()._setParameterNode(parameterNode)
@@ -82,20 +106,33 @@ class InfNetTrainingWidget(RunWidget):
         self._showButtons()
 
     def _onRunChanged(self, status):
-        """A training was found, started, or has ended: its own settings are shown while it is the chosen one."""
-        if status.config is not None and self._parameterNode.config() != status.config:
+        """A training was found, started, or has ended: its own settings are shown while it is the chosen one.
+
+        The folder of another run may only have been passed, while a path was typed: what was chosen then comes back.
+        """
+        config = self._parameterNode.config()
+        if status.config is not None and config != status.config:
+            self._ownConfig = self._ownConfig or config
             self._parameterNode.takeUp(status.config)
+        elif status.config is None and self._ownConfig is not None:
+            own, self._ownConfig = self._ownConfig, None
+            self._parameterNode.takeUp(replace(own, outputFolder=config.outputFolder))
         self._review.show(self._run.folder, status)
         self._outcome.show(self._run.folder, status)
         self._showButtons()
 
     def _onNewRun(self, checked=False):
+        """Another run as that which is shown."""
+        self._ownConfig = None
         self._parameterNode.outputFolder = unusedFolder(self._parameterNode.outputFolder)
 
     def _onPreparing(self, stage, done, total):
         self._showButtons()
+        self._tell(_("Making slices: {} of {}").format(done, total))
+
+    def _tell(self, text):
         self.ui.stageLabel.visible = True
-        self.ui.stageLabel.text = _("Making slices: {} of {}").format(done, total)
+        self.ui.stageLabel.text = wrappable(text)
 
     def _onPrepared(self):
         """The making of slices has begun or ended: the line above the bar is the training's again."""
@@ -107,22 +144,22 @@ class InfNetTrainingWidget(RunWidget):
 
     def _showButtons(self):
         state, ui = self._run.status.state, self.ui
-        isMaking = self._isMakingSlices()
+        isMaking, isFree = self._isMakingSlices(), not self._data.isAwaited and not self.logic.preparing
         ui.applyButton.text = _("Stop") if isMaking else buttonText(state)
-        ui.inputsSection.enabled = state == ABSENT and not self._checking and not self.logic.preparing
-        ui.outputFolderLine.enabled = not self._checking
-        ui.newRunButton.enabled = state != ABSENT
+        ui.inputsSection.enabled = state == ABSENT and isFree
+        ui.outputFolderLine.enabled = isFree
+        ui.newRunButton.enabled = isFree and (state != ABSENT or _holdsSomething(self._run.folder))
         self._cases.showFolderButton()
-        self._estimate.showButton(isFree=state == ABSENT and not self._checking and not self.logic.preparing)
+        self._estimate.showButton(isFree=state == ABSENT and isFree)
         missing = self._whatIsMissing(state)
         ui.applyButton.enabled = isMaking or missing is None
-        ui.applyButton.toolTip = _("Stops making slices") if isMaking else missing or self._startToolTip
-        isTaken = _("The run folder holds a training already; press “New run” for another one")
-        self._remote.showButtons(missing if state == ABSENT else isTaken)
+        toolTip = missing or buttonToolTip(state) or self._startToolTip
+        ui.applyButton.toolTip = _("Stops making slices") if isMaking else toolTip
+        self._remote.showButtons(missing, isTaken=state != ABSENT)
 
     def _whatIsMissing(self, state):
         """Why the button cannot be pressed now, or None."""
-        if self._parameterNode is None or self._checking:
+        if self._parameterNode is None or self._data.isAwaited:
             return _("Wait until the slices have been looked at")
         if self.logic.preparing and state == ABSENT:
             return _("Wait until the slices are made or the time is estimated")
@@ -135,6 +172,8 @@ class InfNetTrainingWidget(RunWidget):
         lines = (self.ui.labelledFolderLine, self.ui.unlabelledFolderLine, self.ui.outputFolderLine)
         if any(line.enabled and not line.currentPath for line in lines):
             return _("Choose a folder where a line is empty")
+        if _holdsSomething(self._run.folder):
+            return _("The run folder holds something else; choose a new one, or press “New run”")
         return self._parameterNode.config().problem()
 
     def _isMakingSlices(self):
@@ -146,24 +185,29 @@ class InfNetTrainingWidget(RunWidget):
         if self._isMakingSlices():
             self.logic.cancel()
         elif state in (RUNNING, STOPPING):
-            self.logic.stop(folder, byForce=state == STOPPING)
+            with slicer.util.tryWithErrorDisplay(_("The training could not be stopped.")):
+                self.logic.stop(folder, byForce=state == STOPPING)
             self._run.poll()
         elif state in RESUMABLE:
-            self._begin(lambda: self.logic.resume(folder), isRemote=bool(self._run.status.remote))
+            self._begin(lambda: self._resume(folder), isRemote=bool(self._run.status.remote))
         else:
             self._checkAndBegin(lambda: self.logic.start(self._parameterNode.config()))
+
+    def _resume(self, folder):
+        self._review.keepEdited()
+        self.logic.resume(folder)
 
     def _onStartRemote(self, host, python):
         self._checkAndBegin(lambda: self.logic.startRemote(self._parameterNode.config(), host, python), isRemote=True)
 
     def _checkAndBegin(self, start, isRemote=False):
-        self._checking = True
-        self._showButtons()
         self._data.check(lambda report: self._beginChecked(report, start, isRemote))
+        self._showButtons()
 
     def _beginChecked(self, report, start, isRemote):
-        self._checking = False
         self._showButtons()
+        if report is None:  # which has been told
+            return
         if report.canTrain:
             self._begin(start, isRemote)
         else:
@@ -177,4 +221,17 @@ class InfNetTrainingWidget(RunWidget):
             if not isRemote:
                 ensureInstalled(self.resourcePath(_REQUIREMENTS), "Inf-Net Training")
             start()
-            self._run.follow(self._run.folder, again=True)
+            self._onBegun()
+
+    def _onBegun(self):
+        qt.QSettings().setValue(_LAST_RUN, str(self._run.folder))
+        self._run.follow(self._run.folder, again=True)
+
+
+def _holdsSomething(folder):
+    """Whether there is anything in a folder (None: none is chosen yet), where one can look."""
+    if folder is None:
+        return False
+    with suppress(OSError), os.scandir(folder) as entries:
+        return any(entries)
+    return False

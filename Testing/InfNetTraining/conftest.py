@@ -18,7 +18,11 @@ def makeSlices():
 @pytest.fixture
 def module(host):
     host.loadModule(REPOSITORY / "InfNetSegmentation/InfNetSegmentation.py")
-    return host.loadModule(MODULE)
+    yield host.loadModule(MODULE)
+    if host.qtProblem is None:  # what a panel has noted for the next Slicer is not for the next test
+        import qt
+
+        qt.QSettings().clear()
 
 
 @pytest.fixture

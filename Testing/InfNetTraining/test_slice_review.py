@@ -1,5 +1,7 @@
 """A pseudo-labelled slice in the scene, in the CT that it was cut from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,19 @@ def test_a_mask_goes_into_its_ct_and_back(prepared, tmp_path, direction):
     segment[segment > 0] = 0
     slicer.util.updateSegmentBinaryLabelmapFromArray(segment, review.segmentationNode, "Infection", volumeNode)
     assert not review.mask().any()
+
+
+def test_a_ct_is_known_by_its_name_as_that_of_a_file(prepared, tmp_path):
+    """Slices that the panel made of a CT of the scene are listed under the name of the file it was written to."""
+    from infnet.data.prepared import read_listing, write_listing
+    from InfNetTrainingLib.SceneCases import fileName
+    from InfNetTrainingLib.SliceReview import SliceReview
+
+    volumeNode, (place, picture) = prepared("axial")
+    volumeNode.SetName("2: Thorax 1.0 (lung)")
+    places = [replace(p, volume=fileName(volumeNode.GetName())) for p in read_listing(tmp_path / "unlabelled")]
+    write_listing(tmp_path / "unlabelled", places)
+    assert SliceReview(place.file, picture, picture > 100, tmp_path / "unlabelled").volumeNode is volumeNode
 
 
 def test_the_views_go_to_the_slice(prepared, tmp_path):

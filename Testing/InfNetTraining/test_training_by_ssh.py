@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
@@ -236,3 +236,16 @@ def test_what_cannot_be_sent_is_refused(config, write, tmp_path):
     write(config, "success")
     with pytest.raises(ValueError, match="holds something"):
         write(config, "success")
+
+
+def test_from_windows_the_paths_sent_are_those_of_the_other_machine(module, config, monkeypatch):
+    """Windows' paths, which no path of this computer can be: what is sent has its own names in it alone."""
+    from InfNetTrainingLib import RunFolder, TrainingConfig
+
+    there = replace(config, kind="supervised", holdOut=True, labelledFolder="labelled", outputFolder="run")
+    monkeypatch.setattr(TrainingConfig, "Path", PureWindowsPath)
+    (fold, training) = there.steps()
+    assert fold[fold.index("-o") + 1] == "run/held-out"
+    assert training[training.index("--metrics") + 1] == "run/held-out/fold-0/metrics.json"
+    command = RunFolder._scriptCommand(PureWindowsPath("C:\\my runs\\run"))
+    assert command[1] == "C:/my runs/run/remote.sh", "the script looks for its folder before the last /"

@@ -105,6 +105,22 @@ def test_a_held_out_slice_that_is_learnt_from_elsewhere_is_an_error(module, make
     ((text, isError),) = problemsOf(report, "unlabelled")
     assert not isError and f"CT {ofSlice[heldOut[0]]} is held out" in text
     assert logic.check(folder, unlabelled).canTrain
+    extra = makeSlices(tmp_path / "neighbours", count=2, seed=11)
+    (extra / "slices.csv").write_text(f"file,volume\n1,{ofSlice[heldOut[0]]}\n", encoding="utf-8")
+    ((text, isError),) = problemsOf(logic.check(folder, holdOut=True, extraFolders=(str(extra),)), "neighbours")
+    assert not isError and f"CT {ofSlice[heldOut[0]]} is held out" in text
+    (extra / "slices.csv").write_bytes(b"file,volume\n\xff")
+    ((text, isError),) = problemsOf(logic.check(folder, extraFolders=(str(extra),)), "neighbours")
+    assert isError and "cannot be read" in text, "with which the training would fail"
+
+
+def test_slices_whose_ct_is_not_named_are_not_taken_for_cts_in_silence(module, volumes):
+    folder, _heldOut, ofSlice = volumes
+    rows = "".join(f"{stem},{volume}\n" for stem, volume in ofSlice.items() if stem != "3")
+    (folder / "slices.csv").write_text("file,volume\n" + rows, encoding="utf-8")
+    ((text, isError),) = problemsOf(module.InfNetTrainingLogic().check(folder, holdOut=True), "labelled")
+    assert text.startswith("slices.csv does not name 1 of the slices") and not isError
+    assert module.InfNetTrainingLogic().check(folder).problems == []
 
 
 def test_extra_slices_are_looked_at_too(module, makeSlices, slices, tmp_path):
@@ -123,6 +139,9 @@ def test_extra_slices_are_looked_at_too(module, makeSlices, slices, tmp_path):
     shutil.copytree(soft / "Soft", soft / "Consolidation")
     report = logic.check(slices, extraFolders=(str(soft),), kind="findings")
     assert report.canTrain and report.problems == []
+
+
+_DOCTORS = "Dataset/TrainingSet/LungInfection-Train/Doctor-label"
 
 
 @pytest.mark.parametrize(
@@ -147,8 +166,12 @@ def test_extra_slices_are_looked_at_too(module, makeSlices, slices, tmp_path):
             "TrainingSet/LungInfection-Train/Doctor-label",
             "TrainingSet/LungInfection-Train/Pseudo-label",
         ),
+        (["Dataset/TrainingSet/LungInfection-Train/Doctor-label/" + name for name in ("Imgs", "GT")], _DOCTORS, None),
         (["Imgs", "GT"], ".", None),
         (["elsewhere"], None, None),
+        (["labelled/Imgs"], None, None),
+        # A folder above many others, as the root of the disk while a path is typed, stands for none of them.
+        (["home/studies/labelled/Imgs", "home/studies/labelled/GT"], None, None),
     ],
 )
 def test_layouts_are_recognised(module, tmp_path, folders, labelled, unlabelled):
@@ -220,6 +243,22 @@ def test_terminology_goes_before_the_name(addCase):
 
     case = addCase("CT", {"Infection": mask(1)}, tag=CONSOLIDATION.terminology)
     np.testing.assert_array_equal(caseLabels(*case), 2 * mask(1))
+
+
+def test_words_of_a_name_may_be_joined_by_underscores_and_what_is_used_is_told(addCase):
+    """No finding is left out of the truth unseen."""
+    from InfNetTrainingLib.SceneCases import caseLabels, usesText
+
+    ggo, consolidation = mask(1), mask(2)
+    names = "GGO_left", "ground_glass_right", "lung_consolidation", "Pleural effusion"
+    _volumeNode, segmentationNode = case = addCase(
+        "CT", dict(zip(names, (ggo, ggo, consolidation, mask(3)), strict=True))
+    )
+    np.testing.assert_array_equal(caseLabels(*case), np.where(consolidation, 2, ggo))
+    assert usesText(segmentationNode) == (
+        "GGO_left, ground_glass_right as infection or ground glass (label 1); lung_consolidation as consolidation "
+        "(label 2); not used: Pleural effusion"
+    )
 
 
 def test_cases_that_cannot_be_used_are_refused_with_the_remedy(addCase, tmp_path):

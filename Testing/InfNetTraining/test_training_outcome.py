@@ -84,7 +84,7 @@ def test_dice_of_rounds_follow_each_other_and_findings_have_two(module, tmp_path
 
 def test_the_outcome_is_that_of_the_backends_metrics(module, tmp_path):
     """From a supervised training by a shipped model, and by Algorithm 1; the numbers are looked at in test_infnet."""
-    from InfNetTrainingLib.Outcome import Outcome, readOutcome
+    from InfNetTrainingLib.Outcome import readOutcome
 
     def measured(values, **more):
         means = {"mean": sum(values) / len(values), "confidence": [min(values), max(values)], "images": len(values)}
@@ -94,23 +94,37 @@ def test_the_outcome_is_that_of_the_backends_metrics(module, tmp_path):
 
     difference = {"mean": 0.25, "confidence": [0.0, 0.5], "better": 1, "worse": 0}
     told = measured([0.5, 1.0], before=measured([0.5, 0.5], name="a-model", dice_difference=difference))
-    config = module.TrainingConfig("labelled", str(tmp_path), holdOut=True)
-    assert readOutcome(tmp_path, config) == Outcome()
-    assert "not known" in Outcome().lines()[0] and Outcome().table() == ([], [])
+    labelled = tmp_path / "labelled"
+    config = module.TrainingConfig(str(labelled), str(tmp_path), holdOut=True)
+    outcome = readOutcome(tmp_path, replace(config, holdOut=False))
+    assert outcome.lines() == ["No slices were held out, so the Dice on unseen slices is not known."]
+    assert outcome.table() == ([], [])
+    (told_,) = readOutcome(tmp_path, config).lines()
+    assert told_.startswith("What was measured on the held-out slices cannot be read") and "metrics.json" in told_
     (tmp_path / "held-out/fold-0").mkdir(parents=True)
     (tmp_path / "held-out/fold-0/metrics.json").write_text(json.dumps(told), encoding="utf-8")
     outcome = readOutcome(tmp_path, config)
-    mean, start, change, caution = outcome.lines()
+    mean, start, change, caution, split = outcome.lines()
+    assert split.startswith("Which CTs the slices are of is not known. If other slices of these CTs were learnt from")
     assert mean == ("Held-out Dice, this recipe without the held-out slices: 0.750 (95 % 0.500 to 1.000), 2 slices")
     assert start.startswith("Held-out Dice, a-model, from which it started: 0.500")
     assert change == "Difference: +0.250 (95 % 0.000 to 0.500); better in 1, worse in 0"
-    assert "not known" in caution, "the shipped model may have seen them"
+    assert "not known" in caution and "both are flattered" in caution, "the shipped model may have seen them"
     headings, rows = outcome.table()
     assert headings == ["Slice", "Dice", "Dice of ground-glass opacity", "Dice before"]
     assert rows == [["0", "0.500", "", "0.500"], ["1", "1.000", "", "0.500"]]
     (tmp_path / "metrics.json").write_text(json.dumps(told), encoding="utf-8")
-    mean, start, _change = readOutcome(tmp_path, replace(config, kind="semi-supervised")).lines()
+    mean, start, _change, _split = readOutcome(tmp_path, replace(config, kind="semi-supervised")).lines()
     assert mean.startswith("Held-out Dice, semi-supervised: 0.750") and "labels alone: 0.500" in start
+    labelled.mkdir()
+    for listing, words in (
+        ("0,a\n1,a\n2,b\n", "The slices are of 1 CTs or patients, whose labels were all held out"),
+        ("0,a\n2,b\n", "is not known"),
+    ):
+        (labelled / "slices.csv").write_text("file,volume\n" + listing, encoding="utf-8")
+        assert words in readOutcome(tmp_path, config).lines()[-1]
+    lines = readOutcome(tmp_path, replace(config, kind="findings")).lines()
+    assert any(line.startswith("Measured within the infection as it is labelled") for line in lines)
 
 
 def test_a_model_goes_by_zip_to_the_list_of_the_other_module(module, model, tmp_path):

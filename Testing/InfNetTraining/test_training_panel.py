@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,32 @@ def test_the_check_shows_the_problems_and_bad_data_are_not_trained_on(openReadyP
     assert not (tmp_path / "run").exists()
 
 
+def test_a_check_that_goes_wrong_is_told_and_starts_nothing(openReadyPanel, host, tmp_path, monkeypatch, caplog):
+    from infnet.data import labelled_slices
+
+    def read(path):
+        raise MemoryError
+
+    panel = openReadyPanel("success")
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
+        patch.setattr(labelled_slices, "read_grey", read)
+        panel.ui.applyButton.click()
+        host.waitUntil(lambda: not panel._data.isAwaited)
+    assert "could not be looked at" in caplog.text and "MemoryError" in caplog.text
+    assert not (tmp_path / "run").exists() and panel.ui.applyButton.enabled and panel.ui.inputsSection.enabled
+    run(panel, host)
+
+
+def test_other_slices_chosen_by_a_script_during_the_check_do_not_lock_the_panel(openReadyPanel, host, tmp_path):
+    panel = openReadyPanel("success")
+    panel.ui.applyButton.click()
+    assert not panel.ui.applyButton.enabled and not panel.ui.newRunButton.enabled
+    panel.logic.getParameterNode().labelledFolder = tmp_path / "data/unlabelled"
+    assert panel.ui.applyButton.enabled and panel.ui.inputsSection.enabled
+    run(panel, host)
+    assert panel._run.status.config.labelledFolder == str(tmp_path / "data/unlabelled")
+
+
 def test_the_check_shows_some_slices_with_their_masks(openReadyPanel, host):
     panel = openReadyPanel("success")
     panel.ui.checkButton.click()
@@ -169,7 +196,7 @@ def test_a_run_from_start_to_installed_model(openReadyPanel, host, tmp_path):
     assert (tmp_path / "run/calls.txt").read_text(encoding="utf-8").split() == ["train"]
     told = json.loads((tmp_path / "run/training.json").read_text(encoding="utf-8"))["steps"]
     assert told[1][-2:] == ["--metrics", str(tmp_path / "run/held-out/fold-0/metrics.json")], "for the model's card"
-    assert panel.ui.stageLabel.text == "Finished."
+    assert panel.ui.stageLabel.text == "Finished; “New run” starts another training."
     assert "a word of the backend" in panel.ui.logText.plainText
     assert "1.000" in panel.ui.outcomeLabel.text and "2 slices" in panel.ui.outcomeLabel.text
     table = panel.ui.outcomeTable
@@ -177,8 +204,10 @@ def test_a_run_from_start_to_installed_model(openReadyPanel, host, tmp_path):
     assert not panel.ui.applyButton.enabled and not panel.ui.inputsSection.enabled
     panel.ui.installButton.click()
     assert (Path.home() / ".infnet/models/run.safetensors").is_file()
-    assert "Installed as “run”" in panel.ui.outcomeLabel.text
+    panel.ui.installButton.click()
+    assert panel.ui.outcomeLabel.text.count("Installed as “run”: choose it as model in Inf-Net Segmentation") == 1
     panel.ui.newRunButton.click()
+    assert panel.ui.initialSelector.findText("run") >= 0, "another training may start from it"
     assert panel.ui.outputFolderLine.currentPath == str(tmp_path / "run-2")
     assert panel.ui.applyButton.enabled and panel.ui.inputsSection.enabled
     assert panel.ui.epochsBox.value == 5
@@ -190,10 +219,28 @@ def test_stop_and_resume(openReadyPanel, host):
     host.waitUntil(lambda: panel.ui.progressBar.maximum == 100 and panel.ui.progressBar.value > 0)
     assert panel.ui.applyButton.text == "Stop"
     assert "up to 3.4 GB of GPU memory" in panel.ui.stageLabel.text
+    assert "writing a checkpoint" in panel.ui.applyButton.toolTip
     panel.ui.applyButton.click()
     host.waitUntil(lambda: panel.ui.applyButton.text == "Resume")
     assert "Resume goes on" in panel.ui.stageLabel.text
+    assert panel.ui.applyButton.toolTip.startswith("Go on from the last checkpoint")
     run(panel, host)
+
+
+def test_a_stop_that_fails_is_told(openReadyPanel, host, monkeypatch):
+    import slicer
+
+    panel = openReadyPanel("stop")
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.progressBar.value > 0)
+    told = []
+    with monkeypatch.context() as patch:
+        patch.setattr(slicer.app, "testingEnabled", lambda: False, raising=False)
+        patch.setattr(slicer.util, "errorDisplay", lambda text, **more: told.append(text))
+        patch.setattr(panel.logic, "stop", lambda *_, **__: Path("/no such folder/stop").touch())
+        panel.ui.applyButton.click()
+    assert "could not be stopped" in told[0] and "no such folder" in told[0]
+    shownError(host)
 
 
 def test_a_run_that_does_not_stop_can_be_ended(openReadyPanel, host):
@@ -202,6 +249,7 @@ def test_a_run_that_does_not_stop_can_be_ended(openReadyPanel, host):
     host.waitUntil(lambda: panel.ui.progressBar.value > 0)
     panel.ui.applyButton.click()
     assert panel.ui.applyButton.text == "End now"
+    assert "up to five minutes of training are lost" in panel.ui.applyButton.toolTip
     panel.ui.applyButton.click()
     host.waitUntil(lambda: panel.ui.applyButton.text == "Resume")
     assert "by force" in panel.ui.stageLabel.text
@@ -217,8 +265,7 @@ def test_a_closed_panel_leaves_the_training_and_a_new_one_finds_it(openReadyPane
     host.clearScene()
     assert panel.logic.status(tmp_path / "run").state == "running"
     panel = openPanel("stop")
-    assert panel.ui.applyButton.text == "Start"
-    panel.ui.outputFolderLine.currentPath = str(tmp_path / "run")
+    assert panel.ui.outputFolderLine.currentPath == str(tmp_path / "run"), "it is not looked for in vain"
     assert panel.ui.applyButton.text == "Stop"
     assert panel.ui.epochsBox.value == 7
     assert panel.ui.labelledFolderLine.currentPath == str(tmp_path / "data/labelled")
@@ -247,6 +294,88 @@ def test_a_scene_closed_during_the_check_does_not_lock_the_panel(openReadyPanel,
     run(panel, host)
 
 
+def test_a_run_folder_that_was_deleted_or_filled_meanwhile_is_looked_at_anew(openReadyPanel, host, tmp_path):
+    panel = openReadyPanel("success")
+    run(panel, host)
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    panel.enter()
+    assert panel.ui.applyButton.text == "Start" and panel.ui.applyButton.enabled and not panel.ui.stageLabel.text
+    assert not panel.ui.outcomeSection.visible
+    (tmp_path / "elsewhere").rename(tmp_path / "run")
+    panel.enter()
+    assert panel._run.status.state == "finished" and not panel.ui.applyButton.enabled
+
+
+def test_what_was_chosen_is_not_replaced_by_the_last_run(openReadyPanel, openPanel, host, tmp_path):
+    panel = openReadyPanel("success")
+    run(panel, host)
+    panel.ui.newRunButton.click()
+    openPanel.opened.remove(panel)
+    host.closeModule(panel)
+    panel = openPanel("success")
+    assert panel.ui.outputFolderLine.currentPath == str(tmp_path / "run-2"), "the scene's parameters are there still"
+    panel.ui.outputFolderLine.currentPath = str(tmp_path / "run")
+    import slicer
+
+    volumeNode = slicer.util.addVolumeFromArray(np.zeros((3, 4, 5), np.int16), name="CT")
+    panel.addCase(volumeNode, None)
+    assert panel.ui.caseList.count == 1 and panel.ui.inputsSection.enabled, "of a training to come"
+    assert panel.ui.outputFolderLine.currentPath == str(tmp_path / "run-2")
+
+
+def test_a_run_that_is_passed_while_a_path_is_typed_leaves_what_was_chosen(openReadyPanel, host, tmp_path):
+    panel = openReadyPanel("success")
+    panel.ui.epochsBox.value = 5
+    run(panel, host)
+    panel.ui.newRunButton.click()
+    panel.ui.epochsBox.value = 9
+    panel.ui.labelledFolderLine.currentPath = str(tmp_path / "data/unlabelled")
+    for name in ("run-", "run", "run-b", "run-best"):  # from run-2
+        panel.ui.outputFolderLine.currentPath = str(tmp_path / name)
+        if name == "run":
+            assert panel.ui.epochsBox.value == 5 and not panel.ui.inputsSection.enabled
+    config = panel.logic.getParameterNode().config()
+    assert (config.epochs, config.labelledFolder) == (9, str(tmp_path / "data/unlabelled"))
+    assert config.outputFolder == panel.ui.outputFolderLine.currentPath == str(tmp_path / "run-best")
+    assert panel.ui.applyButton.enabled and panel.ui.inputsSection.enabled
+
+
+def test_a_folder_that_may_not_be_looked_into_is_passed_too(openReadyPanel, host, tmp_path, monkeypatch):
+    """As another user's, while a path is typed."""
+    panel = openReadyPanel("success")
+    stat = os.stat
+
+    def refuse(path, *arguments, **more):
+        if Path(path).parent == tmp_path / "others":
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *arguments, **more)
+
+    (tmp_path / "others").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        patch.setattr(Path, "read_text", lambda path, **_: refuse(path))
+        for line in (panel.ui.labelledFolderLine, panel.ui.outputFolderLine):
+            line.currentPath = str(tmp_path / "others")
+    assert not panel.ui.applyButton.enabled and "labelled slices" in panel.ui.applyButton.toolTip
+    panel.ui.labelledFolderLine.currentPath = str(tmp_path / "data/labelled")
+    assert panel.ui.applyButton.enabled
+
+
+def test_a_run_that_is_begun_in_a_terminal_is_followed(openReadyPanel, host, tmp_path):
+    """The script says itself, in process.json, that it follows a training."""
+    panel = openReadyPanel("success")
+    panel.ui.hostLine.text = "user@gpu"
+    panel.ui.saveSshButton.click()
+    assert panel.ui.applyButton.text == "Resume"
+    progress = '{"event": "started"}\n{"event": "progress", "time": 1, "stage": "training", "done": 3, "total": 9}\n'
+    (tmp_path / "run/progress.jsonl").write_text(progress, encoding="utf-8")
+    (tmp_path / "run/process.json").write_text('{"pid": 0, "started": "", "host": "ssh user@gpu"}', encoding="utf-8")
+    host.waitUntil(lambda: panel.ui.applyButton.text == "Stop")
+    assert panel.ui.progressBar.value == 3
+    (tmp_path / "run/process.json").unlink()  # as when the script ends
+    host.waitUntil(lambda: panel.ui.applyButton.text == "Resume")
+
+
 def test_a_failed_run_tells_its_true_cause(openReadyPanel, host):
     panel = openReadyPanel("error")
     run(panel, host, until="failed")
@@ -265,7 +394,9 @@ def column(panel, number):
     return [table.item(row, number).text() for row in range(table.rowCount)]
 
 
-def test_a_run_pauses_for_a_look_at_each_round(openReadyPanel, host, tmp_path):
+def test_a_run_pauses_for_a_look_at_each_round(openReadyPanel, host, tmp_path, monkeypatch):
+    import slicer
+
     panel = openReadyPanel("success")
     chooseSemiSupervised(panel, tmp_path)
     panel.ui.pauseBox.checked = True
@@ -278,7 +409,19 @@ def test_a_run_pauses_for_a_look_at_each_round(openReadyPanel, host, tmp_path):
         assert "look at the new pseudo-labels" in panel.ui.stageLabel.text
         assert panel.ui.roundSelector.currentText == f"round-{rounds:03}"
         assert panel.ui.applyButton.text == "Resume"
+    # No training begins without what was edited and not kept, unseen.
+    panel.ui.reviewTable.selectRow(1)
+    volumeNode = slicer.util.getNode("1 (slice)")
+    (segmentationNode,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    segment = np.zeros_like(slicer.util.arrayFromVolume(volumeNode), np.uint8)
+    segment[0, 6] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(segment, segmentationNode, "Infection", volumeNode)
+    questions = []
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: questions.append(text) or True)
     run(panel, host)
+    assert len(questions) == 1 and "“1” was edited" in questions[0]
+    kept = np.asarray(Image.open(tmp_path / "run/corrections/1.png"))
+    assert np.array_equal(kept > 0, segment[0] > 0)
 
 
 def test_pseudo_labels_are_shown_rejected_and_corrected(openReadyPanel, host, tmp_path, monkeypatch):
@@ -287,7 +430,12 @@ def test_pseudo_labels_are_shown_rejected_and_corrected(openReadyPanel, host, tm
 
     panel = openReadyPanel("success")
     chooseSemiSupervised(panel, tmp_path)
-    run(panel, host)
+    panel.ui.pauseBox.checked = True
+    for rounds in range(1, 4):
+        panel.ui.applyButton.click()
+        host.waitUntil(
+            lambda rounds=rounds: panel.ui.roundSelector.count == rounds and panel._run.status.state == "stopped"
+        )
     assert [panel.ui.roundSelector.itemText(i) for i in range(3)] == ["round-001", "round-002", "round-003"]
     assert column(panel, 0) == ["0", "1", "2", "3"] and set(column(panel, 1)) == {"50.0 %"}
     assert not panel.ui.rejectButton.enabled
@@ -339,6 +487,13 @@ def test_pseudo_labels_are_shown_rejected_and_corrected(openReadyPanel, host, tm
     kept = np.asarray(Image.open(tmp_path / "run/corrections/1.png"))
     assert np.array_equal(kept > 0, segment[0] > 0)
 
+    # A round that is looked at stays when there is a newer one.
+    panel.ui.roundSelector.currentIndex = 1
+    for name in ("Imgs", "Soft"):
+        shutil.copytree(tmp_path / "run/round-003" / name, tmp_path / "run/round-004" / name)
+    panel._review.show(tmp_path / "run", panel._run.status)
+    assert panel.ui.roundSelector.count == 4 and panel.ui.roundSelector.currentText == "round-002"
+
     # Another round's pseudo-label of the slice is shown when that round is chosen.
     panel.ui.reviewTable.selectRow(0)
     Image.fromarray(np.zeros_like(image)).save(tmp_path / "run/round-001/Soft/0.png")
@@ -346,6 +501,13 @@ def test_pseudo_labels_are_shown_rejected_and_corrected(openReadyPanel, host, tm
     panel.ui.roundSelector.currentIndex = 0
     panel.ui.roundSelector.activated.emit(0)
     assert not slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, "Infection", volumeNode).any()
+
+    # When nothing more is trained, no click pretends to change what is trained on.
+    run(panel, host)
+    panel.ui.reviewTable.selectRow(1)
+    for name in ("reject", "edit", "keepCorrection", "withdraw"):
+        button = getattr(panel.ui, f"{name}Button")
+        assert not button.enabled and "would change nothing" in button.toolTip
     host.clearScene()
 
 
@@ -463,6 +625,34 @@ def test_the_curves_are_drawn(openReadyPanel, openPanel, host, tmp_path):
     assert drawn(panel) == curves, "Slicer opened again draws them from the folder"
 
 
+def test_the_line_above_the_bar_says_which_dice_it_is(module):
+    """A network for the findings has none of infection as a whole."""
+    from InfNetTrainingLib.RunPanel import _sentence
+    from InfNetTrainingLib.RunState import RUNNING, TrainingStatus
+
+    status = TrainingStatus(RUNNING, "fold 1")
+    for column, title in (("dice", "Dice"), ("consolidation_dice", "Dice of consolidation")):
+        told = _sentence(status, {"fold-0": {column: [(1, 0.25), (3, 0.5)]}})
+        assert told == f"Training without the held-out slices, held-out {title} 0.50 after epoch 3"
+
+
+def test_curves_that_are_asked_for_too_early_come_when_there_are_losses(openReadyPanel, host):
+    import slicer
+
+    panel = openReadyPanel("stop")
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.progressBar.value > 0)
+    panel.ui.curveButton.click()
+    value = panel.ui.progressBar.value
+    host.waitUntil(lambda: panel.ui.progressBar.value > value)  # it is not wiped away at the next look
+    assert "no curves yet" in panel.ui.stageLabel.text
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.applyButton.text == "Resume")
+    assert not slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    run(panel, host)
+    assert slicer.util.getNodesByClass("vtkMRMLPlotChartNode") and "curves" not in panel.ui.stageLabel.text
+
+
 def test_slices_are_made_of_cases_in_the_scene(openReadyPanel, host, tmp_path):
     import slicer
 
@@ -481,11 +671,12 @@ def test_slices_are_made_of_cases_in_the_scene(openReadyPanel, host, tmp_path):
     for _click in range(2):
         panel.ui.addCaseButton.click()
     assert panel.ui.caseList.count == 1
+    assert panel.ui.caseList.item(0).text() == "CT: Drawn (Infection as infection or ground glass (label 1))"
     panel.ui.makeLabelledButton.click()
-    assert not panel.ui.inputsSection.enabled
+    assert not panel.ui.inputsSection.enabled and not panel.ui.outputFolderLine.enabled
     host.waitUntil(lambda: not panel.logic.preparing)
     assert panel.ui.labelledFolderLine.currentPath == str(tmp_path / "run-labelled")
-    assert panel.ui.inputsSection.enabled and not panel.ui.stageLabel.text
+    assert panel.ui.inputsSection.enabled and panel.ui.stageLabel.text.startswith("1 labelled slices were made")
     assert not panel.ui.makeUnlabelledCasesButton.enabled
     panel.ui.caseSegmentationSelector.setCurrentNode(None)
     panel.ui.addCaseButton.click()
@@ -550,6 +741,13 @@ def test_command_and_script_are_given_out(openReadyPanel, host, tmp_path, monkey
     import qt
 
     panel = openReadyPanel("success")
+    buttons = panel.ui.copyCommandButton, panel.ui.saveSlurmButton
+    labelled = panel.ui.labelledFolderLine.currentPath
+    panel.ui.labelledFolderLine.currentPath = str(tmp_path / "nothing")
+    assert not any(button.enabled for button in buttons), "no command for nothing"
+    assert "labelled slices" in panel.ui.copyCommandButton.toolTip
+    panel.ui.labelledFolderLine.currentPath = labelled
+    assert all(button.enabled for button in buttons) and "Import weights" in panel.ui.copyCommandButton.toolTip
     panel.ui.batchSizeBox.value = 8
     panel.ui.gpusBox.value = 2
     panel.ui.copyCommandButton.click()
@@ -580,6 +778,17 @@ def test_a_folder_of_a_newer_version_is_told(openReadyPanel, host, tmp_path):
     panel.ui.outputFolderLine.currentPath = str(tmp_path / "newer")
     assert not panel.ui.applyButton.enabled
     assert "newer version" in panel.ui.stageLabel.text
+
+
+def test_a_folder_of_something_else_is_told_before_the_slices_are_looked_at(openReadyPanel, tmp_path):
+    panel = openReadyPanel("success")
+    assert not panel.ui.newRunButton.enabled
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/text.txt").write_text("mine", encoding="utf-8")
+    panel.ui.outputFolderLine.currentPath = str(tmp_path / "thesis")
+    assert not panel.ui.applyButton.enabled and "something else" in panel.ui.applyButton.toolTip
+    panel.ui.newRunButton.click()
+    assert panel.ui.outputFolderLine.currentPath == str(tmp_path / "thesis-2") and panel.ui.applyButton.enabled
 
 
 def test_the_first_output_folder_is_one_that_does_not_exist(openPanel, host, tmp_path):

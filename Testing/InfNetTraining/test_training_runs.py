@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,36 @@ def test_another_process_with_the_number_of_the_old_one_is_not_the_run(logicFor,
     note = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**note, "pid": os.getpid()}), encoding="utf-8")
     assert logic.status(config.outputFolder).state == "finished"
+
+
+PS = """\
+#!{python}
+# The columns of an -o end with the first headline, which takes the rest of the word: POSIX, and ps on macOS.
+import os, subprocess, sys
+words = sys.argv[1:]
+columns = [name for option, word in zip(words, words[1:]) if option == "-o" for name in word.split("=")[0].split(",")]
+headlines = "".join(word.partition("=")[2] for option, word in zip(words, words[1:]) if option == "-o")
+if headlines:
+    print(headlines)
+os.execv("{ps}", ["ps", *(word for name in columns for word in ("-o", name + "=")), "-p", words[words.index("-p") + 1]])
+"""
+
+
+def test_a_process_of_macos_is_known_by_its_start(module, tmp_path, monkeypatch):
+    """In whatever language and time zone Slicer runs. The system's ps, behind one that takes words as that of macOS."""
+    from InfNetTrainingLib.ProcessIdentity import _onUnix
+
+    ps = shutil.which("ps") or pytest.skip("needs ps")
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    ended.wait()
+    (tmp_path / "ps").write_text(PS.format(python=sys.executable, ps=ps), encoding="utf-8")
+    (tmp_path / "ps").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    started = _onUnix(os.getpid())
+    assert started and time.strptime(started, "%a %b %d %H:%M:%S %Y"), "nothing but the time"
+    assert _onUnix(ended.pid) is None
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    assert _onUnix(os.getpid()) == started
 
 
 def test_a_run_of_another_computer_is_left_alone_while_it_is_heard_of(logicFor, config):
