@@ -134,6 +134,7 @@ def test_a_class_that_no_truth_has_is_said(folders, capsys):
         (["infection", "nowhere"], 3, "nowhere: no such folder"),
         (["infection", "truth", "--json", "no/folder.json"], 7, "there is no folder"),
         (["infection", "truth", "--csv", "out.txt"], 7, "must end in .csv"),
+        (["infection", "truth", "--json", "r.json", "--reliability", "./r.json"], 7, "named for two outputs"),
         (["labels", "truth", "--reliability", "r.json"], 3, "have no reliability curve"),
         (["infection", "volume.nrrd"], 3, "slices on one side, volumes on the other"),
         (["volume.nrrd", "volume.nrrd", "--protocol", "paper"], 3, "is for slices"),
@@ -239,9 +240,10 @@ def test_a_probability_volume_and_one_on_another_grid(tmp_path):
     assert run(tmp_path / "no.nrrd", tmp_path / "truth.nrrd") == 3
 
 
-def write_evaluation(path, dice, mae=0.1, finding=None, with_finding=None, protocol="paper"):
+def write_evaluation(path, dice, mae=0.1, finding=None, with_finding=None, protocol="paper", images=("a", "b")):
     mean = dict.fromkeys(METRICS, 0.5) | {"dice": dice, "mae": mae}
     evaluation = {"mean": mean, "protocol": protocol, "threshold": None, "class": finding, "count": 48}
+    evaluation["images"] = {name: {} for name in images}
     evaluation["with_finding"] = {"mean": mean | {"dice": with_finding}}
     path.write_text(json.dumps(evaluation))
     return path
@@ -287,8 +289,10 @@ def test_a_table_like_the_paper_s_third(tmp_path, capsys):
 def test_evaluations_that_cannot_be_compared(tmp_path, capsys):
     paper = write_evaluation(tmp_path / "a.json", 0.5)
     other = write_evaluation(tmp_path / "b.json", 0.5, protocol="threshold")
+    elsewhere = write_evaluation(tmp_path / "c.json", 0.5, images=("a", "c"))
     for methods, said in (
         ([f"A={paper}", f"B={other}"], "another way"),
+        ([f"A={paper}", f"B={elsewhere}"], "another way"),
         ([f"A={paper}", f"A={paper}"], "a name of its own"),
         ([str(paper)], "write NAME=FILE"),
         ([f"A={tmp_path / 'none.json'}"], "none.json"),

@@ -298,6 +298,14 @@ def test_a_small_wilcoxon_p_by_hand():
     assert compare(first, second)["wilcoxon_p"] == pytest.approx(2 / 32)
 
 
+def test_equal_differences_are_ties_in_spite_of_rounding():
+    """0.8 - 0.7, 0.7 - 0.6 and 0.6 - 0.5 are three different floats. Of the 2⁴ signs of equal ranks, 1 + 4 have at
+    least three of four positive, and as many at least three negative."""
+    first = [{"dice": d} for d in (0.8, 0.7, 0.6, 0.5)]
+    second = [{"dice": d} for d in (0.7, 0.6, 0.5, 0.6)]
+    assert compare(first, second)["wilcoxon_p"] == pytest.approx(10 / 16)
+
+
 def test_reliability_by_hand():
     reliability = Reliability()
     reliability.add(np.array([[0.2, 0.2, 0.2, 0.2]]), np.array([[0, 0, 0, 1]], bool))

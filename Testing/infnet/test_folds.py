@@ -48,6 +48,20 @@ def test_the_list_beside_the_slices_is_heeded(tmp_path, column):
     check_folds([replace(s, volume=None) for s in slices], 3)
 
 
+def test_extra_slices_of_a_ct_that_is_held_out_are_not_trained_on(tmp_path):
+    labelled = read_labelled_slices(make_slices(tmp_path / "labelled", 6))
+    others = read_labelled_slices(make_slices(tmp_path / "extra", 4, seed=1))
+    slices = [replace(s, volume=f"ct{i // 2}") for i, s in enumerate(labelled)]
+    volumes = ["ct0", "ct1", "another ct", None]
+    extra = [replace(s, stem=f"extra{i}", volume=volumes[i]) for i, s in enumerate(others)]
+    left_out = []
+    for index in range(3):
+        training, held_out = hold_out(slices, 3, index, 0, extra)
+        assert not {s.volume for s in training} & {s.volume for s in held_out}
+        left_out += {s.stem for s in extra} - {s.stem for s in training}
+    assert sorted(left_out) == ["extra0", "extra1"], "each in the fold of its CT, and no other"
+
+
 def test_an_unlabelled_slice_that_is_held_out_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(NETWORKS, "tiny", tinynetwork.TINY)
     labelled = make_slices(tmp_path / "labelled", 4)

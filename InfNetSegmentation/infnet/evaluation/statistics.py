@@ -11,6 +11,7 @@ from infnet.evaluation.metrics import Metrics
 
 _RESAMPLES = 5000
 _INTERVAL = (2.5, 97.5)  # percentiles of the 95 % confidence interval
+_DECIMALS = 12  # of a difference; beyond them, equal ones differ by rounding alone, and would have different ranks
 
 
 class Summary(TypedDict):
@@ -53,7 +54,7 @@ def summarise(images: Sequence[Metrics], seed: int = 0) -> Summary:
 def compare(first: Sequence[Metrics], second: Sequence[Metrics], seed: int = 0) -> Comparison:
     """The paired comparison of two methods' Dice on the same images, in the same order."""
     one, other = (np.array([image["dice"] for image in images], float) for images in (first, second))
-    difference = one - other
+    difference = (one - other).round(_DECIMALS)
     return Comparison(
         mean=float(difference.mean()),
         confidence=_confidence(difference[:, None], seed)[0],

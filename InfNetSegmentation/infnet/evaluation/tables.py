@@ -38,9 +38,10 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     """The JSON file that ``infnet evaluate --json`` wrote. Raises InputError for another file."""
     try:
         evaluation: dict[str, Any] = read_json(path)
-        missing = {"mean", "with_finding", "protocol", "threshold", "class", "count"} - evaluation.keys()
+        missing = {"mean", "with_finding", "protocol", "threshold", "class", "images"} - evaluation.keys()
         means = [] if missing else [evaluation["mean"], (evaluation["with_finding"] or {"mean": {}})["mean"]]
-        if not missing and all(isinstance(value, float | int | None) for mean in means for value in mean.values()):
+        numbers = all(isinstance(value, float | int | None) for mean in means for value in mean.values())
+        if not missing and numbers and isinstance(evaluation["images"], dict):
             return evaluation
         reason = "fields are missing, or are no numbers"
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
@@ -77,7 +78,7 @@ def comparison_table(
 
 
 def _conditions(evaluation: Mapping[str, Any]) -> list[Any]:
-    return [evaluation[key] for key in ("protocol", "threshold", "class", "count")]
+    return [*(evaluation[key] for key in ("protocol", "threshold", "class")), sorted(evaluation["images"])]
 
 
 def _finding(evaluation: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Edge attention: the boundary of the infection, learnt from the low level f2 (paper, section III-B, eq. 1)."""
+"""Edge attention: the boundary of the infection, learnt from the low level f2 (paper, eq. 1)."""
 
 import torch
 from torch import nn

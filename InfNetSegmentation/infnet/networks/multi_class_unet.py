@@ -1,4 +1,4 @@
-"""Multi-class labelling: a U-Net, and one that is shown where the infection is (paper, section III-F)."""
+"""Multi-class labelling: a U-Net, and the paper's, which is shown where the infection is."""
 
 from itertools import pairwise
 

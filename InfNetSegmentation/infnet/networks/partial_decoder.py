@@ -1,4 +1,4 @@
-"""Parallel partial decoder: the global map Sg from the three high levels (paper, section III-C and fig. 3)."""
+"""Parallel partial decoder: the global map Sg from the three high levels (paper, fig. 3)."""
 
 import torch
 from torch import nn

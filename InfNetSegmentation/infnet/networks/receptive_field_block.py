@@ -8,7 +8,7 @@ from infnet.networks.layers import ConvBN
 
 
 class ReceptiveFieldBlock(nn.Module):
-    """(N, inputs, H, W) to (N, outputs, H, W): a 1×1 branch and three with k×1, 1×k and dilated 3×3 filters."""
+    """(N, inputs, H, W) to (N, outputs, H, W): a 1×1 branch and three with 1×k, k×1 and dilated 3×3 filters."""
 
     def __init__(self, inputs: int, outputs: int = 32) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Reverse attention: mine what a coarser map left out (paper, section III-D, eqs. 2 and 3)."""
+"""Reverse attention: mine what a coarser map left out (paper, eqs. 2 and 3)."""
 
 import torch
 from torch import nn

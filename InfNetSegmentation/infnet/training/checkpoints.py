@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ class Checkpoints(Callback):
             if trainer.is_global_zero:
                 left_by_a_kill = self._folder.glob(".*.ckpt")
                 for old in (*_newest_first(self._folder)[_KEPT:], *left_by_a_kill):
-                    old.unlink()
+                    with suppress(OSError):  # Windows removes no file that a program has open; the next time then
+                        old.unlink()
         if stop is not None:
             raise CancelledError(stop)
 

@@ -38,10 +38,9 @@ def check_folds(slices: Sequence[LabelledSlice], count: int, index: int | None =
 
 def check_unlabelled(held_out: Iterable[LabelledSlice], unlabelled: Iterable[Slice]) -> None:
     """Raise InputError where an unlabelled slice is the same picture as one that is held out."""
-    pictures = {(s.image.shape, s.image.tobytes()): s.stem for s in held_out}
+    pictures = {_picture(s): s.stem for s in held_out}
     for s in unlabelled:
-        if (s.image.shape, s.image.tobytes()) in pictures:
-            stem = pictures[s.image.shape, s.image.tobytes()]
+        if stem := pictures.get(_picture(s)):
             raise InputError(f"{s.stem}: an unlabelled slice that is also the held-out {stem}; leave one of them out.")
 
 
@@ -50,11 +49,20 @@ def hold_out(
 ) -> tuple[list[LabelledSlice], list[LabelledSlice]]:
     """The slices to train on, all but fold ``index`` and with the ``extra`` ones, and those of the fold.
 
-    Raises InputError where an extra slice shows the same as one that is held out in any fold.
+    Of the extra ones, those of a CT or patient that is held out are left out. Raises InputError where an extra slice
+    shows the same as one that is held out in any fold.
     """
-    images = {s.image.tobytes() for s in slices}
+    pictures = {_picture(s) for s in slices}
     for s in extra:
-        if s.image.tobytes() in images:
+        if _picture(s) in pictures:
             raise InputError(f"{s.stem}: an extra slice that is also one of those to be held out; leave it out.")
     fold = set(folds_of(slices, count, seed)[index])
-    return [*(s for s in slices if s.stem not in fold), *extra], [s for s in slices if s.stem in fold]
+    held_out = [s for s in slices if s.stem in fold]
+    volumes = {s.volume for s in held_out if s.volume}
+    training = [s for s in slices if s.stem not in fold]
+    return [*training, *(s for s in extra if s.volume not in volumes)], held_out
+
+
+def _picture(slice_: Slice) -> tuple[tuple[int, ...], bytes]:
+    """What is the same of two slices that show the same."""
+    return slice_.image.shape, slice_.image.tobytes()

@@ -1,10 +1,10 @@
-"""Losses of Inf-Net (paper, section III-E, eqs. 1, 4 and 5), and what is done otherwise today.
+"""Losses of Inf-Net (paper, eqs. 1, 4 and 5), and what is done otherwise today.
 
 Every loss is a mean over images of a loss per image, so that processes which share a batch, each with as many images,
 get its gradient as the mean of theirs.
 
-An image whose truth is empty has no IoU: with the +1 of eq. 4, the term is 1 but for a vanishing rest, whatever the
-map is. It is left out there, and BCE alone is learnt from.
+Of an empty truth, the IoU's term is 1 but for a vanishing rest, whatever the map is, since eq. 4 adds 1. In the losses
+of infection it is left out there, and BCE alone is learnt from.
 """
 
 import torch
@@ -75,15 +75,14 @@ def edges(mask: torch.Tensor) -> torch.Tensor:
 def infection_loss(maps: InfNetMaps, mask: torch.Tensor, loss: str = "paper") -> torch.Tensor:
     """L_total = L_seg(G, Sg) + L_edge + Σ L_seg(G, S_i), i = 3, 4, 5 (eq. 5), for G (N, 1, H, W) in [0, 1].
 
-    Of the maps that there are. ``loss``: "paper"; "paper-released-code", whose BCE is not weighted; "modern", which is
-    the paper's but for the finest map, the answer, which gets `plain_loss`.
+    Of the maps that there are. L_edge is the mean over pixels, as in the released code, where eq. 1 has a sum.
+    ``loss``: "paper"; "paper-released-code", whose BCE is not weighted; "modern", which is the paper's but for the
+    finest map, the answer, which gets `plain_loss`.
     """
+    bce_weighted = loss != "paper-released-code"
     *coarser, finest = maps.segmentations
-    supervised = [segmentation_loss(s, mask, loss != "paper-released-code") for s in coarser]
-    if loss == "modern":
-        supervised.append(plain_loss(finest, mask))
-    else:
-        supervised.append(segmentation_loss(finest, mask, loss != "paper-released-code"))
+    supervised = [segmentation_loss(s, mask, bce_weighted) for s in coarser]
+    supervised.append(plain_loss(finest, mask) if loss == "modern" else segmentation_loss(finest, mask, bce_weighted))
     if maps.Se is not None:
         supervised.append(functional.binary_cross_entropy_with_logits(maps.Se, edges((mask >= 0.5).to(mask.dtype))))
     return torch.stack(supervised).sum()
@@ -112,8 +111,8 @@ def consolidation_loss(logits: torch.Tensor, mask: torch.Tensor, consolidation: 
 def multi_class_loss(logits: torch.Tensor, labels: torch.Tensor, loss: str = "modern") -> torch.Tensor:
     """The loss of logits (N, C, H, W) for labels (N, H, W), 0 background.
 
-    ``loss``: "paper" is cross-entropy alone; "modern" adds the weighted IoU of each finding, which keeps the rarer one
-    alive; "paper-released-code" is the BCE of every class by itself.
+    ``loss``: "paper" is cross-entropy alone; "modern" adds the weighted IoU of each finding, absent ones too, which
+    keeps the rarer one alive; "paper-released-code" is the BCE of every class by itself.
     """
     one_hot = functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     if loss == "paper-released-code":

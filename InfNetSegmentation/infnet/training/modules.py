@@ -1,6 +1,8 @@
 """The Lightning modules: one for the infection map, one for the findings."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import lightning
@@ -78,7 +80,12 @@ class SliceModule(lightning.LightningModule):
         images = len(batch.image)
         loss = torch.zeros((), device=batch.image.device)
         for part in zip(*(t.chunk(self.parts) for t in batch), strict=True):
-            mean = checkpoint(self.loss, Sample(*part), use_reentrant=False)
+            mean = checkpoint(
+                self.loss,
+                Sample(*part),
+                use_reentrant=False,
+                context_fn=lambda: (nullcontext(), _without_statistics(self.network)),
+            )
             loss = loss + mean * (len(part[0]) / images)
         return loss
 
@@ -131,6 +138,19 @@ class FindingsModule(SliceModule):
 
 
 MODULES: dict[str, type[SliceModule]] = {"infection": InfectionModule, "findings": FindingsModule}
+
+
+@contextmanager
+def _without_statistics(network: nn.Module) -> Iterator[None]:
+    """Batch normalisation, which looks at the same part once more, does not count it again."""
+    counted = {module: module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)}
+    for module in counted:
+        module.momentum = 0.0
+    try:
+        yield  # which ends with an exception as soon as all is there again
+    finally:
+        for module, momentum in counted.items():
+            module.momentum = momentum
 
 
 def _resized(batch: Sample, size: int) -> Sample:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import inf, isfinite
 from typing import Any, Literal
 
 from infnet.errors import InputError
@@ -15,6 +16,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "schedule": ("one-cycle", "constant", "paper-released-code"),
     "multi_scale": ("random", "all"),
 }
+_LARGEST_SEED = 2**32 - 1  # of NumPy's global generator, which Lightning seeds too
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class Recipe:
     encoder_weights - what an encoder of `infnet.networks.encoders` starts from, Inf-Net's or FCN8s'; the other networks
         start from random weights
     loss - see `infnet.training.losses`
-    schedule - "one-cycle": up to the learning rate within 15 % of the steps, then down to nothing; "constant";
-        "paper-released-code": from epoch 50 on, every epoch divides what is left of the learning rate by ten
+    schedule - "one-cycle": up to the learning rate within 15 % of the steps, then down to nothing, while Adam's β1 goes
+        from 0.95 to 0.85 and back; "constant"; "paper-released-code": from epoch 50 on, every epoch divides what is
+        left of the learning rate by ten
     gradient_clip - every element of the gradient is kept within ± this value; 0: as it is
     ema_decay - the result is the moving average of the weights with this decay a step; 0: the last weights
     soft_share - slices with a soft truth in an epoch, drawn anew every time, as a share of the labelled ones with
@@ -87,17 +90,19 @@ class Recipe:
         for problem, wrong in {
             f"{self.epochs} epochs: one or more": self.epochs < 1,
             f"a batch of {self.batch_size}: two or more, for batch normalisation": self.batch_size < 2,
-            f"learning rate {self.learning_rate}: more than 0": not self.learning_rate > 0,
-            f"weight decay {self.weight_decay}: 0 or more": not self.weight_decay >= 0,
+            f"learning rate {self.learning_rate}: more than 0": not 0 < self.learning_rate < inf,
+            f"weight decay {self.weight_decay}: 0 or more": not 0 <= self.weight_decay < inf,
             f"momentum {self.momentum}: from 0 to less than 1": not 0 <= self.momentum < 1,
-            f"gradient clip {self.gradient_clip}: 0 or more": not self.gradient_clip >= 0,
+            f"gradient clip {self.gradient_clip}: 0 or more": not 0 <= self.gradient_clip < inf,
             f"EMA decay {self.ema_decay}: from 0 to less than 1": not 0 <= self.ema_decay < 1,
-            f"soft share {self.soft_share}: 0 or more": self.soft_share is not None and not self.soft_share >= 0,
-            f"healthy share {self.healthy_share}: 0 or more": not self.healthy_share >= 0,
+            f"soft share {self.soft_share}: 0 or more": self.soft_share is not None and not 0 <= self.soft_share < inf,
+            f"healthy share {self.healthy_share}: 0 or more": not 0 <= self.healthy_share < inf,
             f"synthetic lesions {self.synthetic_lesions}: from 0 to 1": not 0 <= self.synthetic_lesions <= 1,
             f"size {self.size}: 64 pixels or more": self.size < 64,
-            f"scales {self.scales}: one or more, each of 32 pixels or more": min(self.sizes(), default=0) < 32,
-            f"seed {self.seed}: 0 or more": self.seed < 0,
+            f"scales {self.scales}: one or more, each of 32 pixels or more": not (
+                all(map(isfinite, self.scales)) and min(self.sizes(), default=0) >= 32
+            ),
+            f"seed {self.seed}: 0 to {_LARGEST_SEED}": not 0 <= self.seed <= _LARGEST_SEED,
         }.items():
             if wrong:
                 raise InputError(f"{problem} can be used.")
@@ -137,7 +142,8 @@ PRESETS: Mapping[str, Mapping[Task, Mapping[str, Any]]] = {
             "epochs": 30,
         },
     },
-    # Infection: the paper's section IV-A; element-wise clipping and the steps at three scales are the released code's.
+    # Infection: what the paper says of its implementation; element-wise clipping and a step at each of the three
+    # scales are the released code's.
     # Findings: the released code's multi-class U-Net; the paper tells the schedule of its FCN8s alone.
     "paper": {
         "infection": {

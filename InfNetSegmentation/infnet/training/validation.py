@@ -18,11 +18,12 @@ _LOOKS = 10  # at most, in a training
 
 
 class Validation(Callback):
-    """Writes the mean Dice of ``slices`` into ``path`` (CSV), a row for each of ten looks at equal distances.
+    """Writes the mean Dice of ``slices`` into ``path`` (CSV), a row for each of at most ten looks.
 
-    When it looks is a function of the step alone, and nothing is drawn at random or changed by it: neither the weights
-    nor a run that goes on after a stop depend on it. It looks at the moving average of the weights, where that is to be
-    the result, and the last look at what the training ends with.
+    It looks after every so many epochs, and after the last. When it looks is a function of the step alone, and nothing
+    is drawn at random or changed by it: neither the weights nor a run that goes on after a stop depend on it. It looks
+    at the moving average of the weights, where that is to be the result, and the last look is at what the training ends
+    with.
     """
 
     def __init__(self, slices: Sequence[LabelledSlice], path: Path) -> None:
