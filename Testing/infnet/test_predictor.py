@@ -67,7 +67,7 @@ def predictor(network, batch_size=4, alone=False, precision="32", threshold=None
 
 def test_predictions_come_in_order_and_in_the_slices_sizes():
     network = Echo()
-    slices = [np.full((40 + i, 90 - i), 0.1 + 0.05 * i, np.float32) for i in range(11)]
+    slices = [np.full((40 + i, 90 - i), 0.3 + 0.05 * i, np.float32) for i in range(11)]
     predictions = list(predictor(network)(iter(slices)))
     assert len(predictions) == 11
     for prediction, slice_ in zip(predictions, slices, strict=True):
@@ -126,9 +126,9 @@ def test_a_slice_that_cannot_be_rendered_ends_the_run_after_those_before():
 
 def test_short_memory_in_one_batch_makes_the_next_ones_smaller():
     network = Echo(memory=3)
-    slices = [np.full((50, 50), 0.1 * i, np.float32) for i in range(1, 9)]
+    slices = [np.full((50, 50), grey, np.float32) for grey in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.3)]
     predictions = list(predictor(network)(slices))
-    assert [round(float(p.infection.mean()), 1) for p in predictions] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    assert [round(float(p.infection.mean()), 1) for p in predictions] == [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.3]
     assert set(network.batches) == {2}
 
 
@@ -250,6 +250,24 @@ def test_the_gate_is_told_and_empties_slices_below_the_models_threshold(alone):
     assert next(predictor(Echo())(slices)).gate is None
 
 
+def test_a_slice_that_shows_next_to_nothing_is_looked_at_once():
+    """A network that sees what is bright only on the left: a mean over mirror images is half of that."""
+
+    class LeftOnly(GatedEcho):
+        def forward(self, x):
+            x = x.clone()
+            x[..., 32:] = -3
+            return super().forward(x)
+
+    network = LeftOnly()
+    slices = [two_halves(bright) for bright in (0.19, 0.8, 0.1, 0.21)]
+    told = list(predictor(network, alone=True)(slices))
+    assert [round(float(p.infection.max()), 2) for p in told] == [0.19, 0.4, 0.1, 0.11]
+    assert network.batches == [4, 2, 2, 2] and all(p.passed for p in told)
+    # What was looked at once is told as it was seen: findings of any threshold, not emptied.
+    assert told[0].labels(0.15).max() > 0 and told[2].labels(0.05).max() > 0
+
+
 def test_a_gate_is_the_mean_of_the_mirror_images_once_it_is_passed():
     """A network that is surer of a slice whose bright half is on the left."""
 
@@ -323,7 +341,7 @@ def test_precision_is_that_of_the_networks_arithmetic():
 
 def test_provenance_tells_how_the_models_were_asked():
     provenance = predictor(GatedEcho(), gate_threshold=0.25).provenance
-    assert provenance["mirror_images"] == 4 and provenance["gate_threshold"] == 0.25
+    assert provenance["mirror_images"] == 4 and provenance["mirrored_from"] == 0.2 and provenance["gate_threshold"] == 0.25
 
 
 def test_models_of_the_wrong_task_are_refused():

@@ -198,6 +198,7 @@ def inputs(case: Case, settings: Settings) -> dict[str, Any]:
         "minimum_lesion_ml": settings.minimum_lesion_ml,
         "smoothing_mm": settings.smoothing_mm,
         "lobe_source": settings.lobe_source,
+        "precision": settings.precision,
         "date": case.date,
         "patient": case.patient,
         "infnet": infnet.__version__,

@@ -13,7 +13,7 @@ from PIL import Image
 import infnet
 from infnet.devices import choose_precision, device_name
 from infnet.errors import InvalidModelError, OutOfMemoryError, is_out_of_memory
-from infnet.inference.mirror_images import MIRRORINGS, InfectionPrediction, mean_over_mirror_images
+from infnet.inference.mirror_images import MIRRORED_FROM, MIRRORINGS, InfectionPrediction, mean_over_mirror_images
 from infnet.inference.runtimes import choose_runtime, make_runtime
 from infnet.inference.runtimes.probabilities import FloatImages
 from infnet.inference.slices import LOWEST_THRESHOLD, FloatSlice, SlicePrediction
@@ -34,8 +34,8 @@ class SlicePredictor:
     With two models, the infection map is the prior of the multi-class network. With one, whose network has a
     consolidation head, ``findings`` is None. Where the infection model has a gate, slices below its card's
     ``gate_threshold`` are emptied, and no network sees them again: neither their mirror images nor, in the multi-class
-    network, their maps. That network is not shown either what has no pixel of at least `LOWEST_THRESHOLD`, or of the
-    ``threshold`` if that is lower (None: the model's own), since that slice's labels depend on it nowhere else.
+    network, their maps. Nor is that network shown slices without a pixel of at least `LOWEST_THRESHOLD`, or of
+    ``threshold`` (None: the model's own) if that is lower: it has no say in their labels.
 
     Call it with slices (H, W) float32 in [0, 1], of any sizes; it yields one `SlicePrediction` a slice, in
     order, batch by batch. The networks look at a batch in a second thread while the caller has the one before, and the
@@ -102,6 +102,7 @@ class SlicePredictor:
             "findings_model": findings.name,
             "findings_weights_sha256": findings.sha256,
             "mirror_images": len(MIRRORINGS),
+            "mirrored_from": MIRRORED_FROM,
             "gate_threshold": self._infection.gate_threshold,
             "runtime": self._runtime,
             "precision": _PRECISIONS[self._precision],
@@ -124,7 +125,7 @@ class SlicePredictor:
     @property
     def window(self) -> tuple[float, float]:
         """HU that the infection model's slices show as 0 and as 1."""
-        low, high = self._infection.window
+        low, high = self._infection.window  # a list where a file was read
         return low, high
 
     def __call__(self, slices: Iterable[FloatSlice]) -> Iterator[SlicePrediction]:
