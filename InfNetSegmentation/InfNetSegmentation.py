@@ -1,5 +1,6 @@
 import slicer
 from InfNetSegmentationLib import SlicerVersion  # noqa: F401 (first of all, since it may refuse)
+from InfNetSegmentationLib.Edits import watchScene
 from InfNetSegmentationLib.Logic import InfNetSegmentationLogic
 from InfNetSegmentationLib.Samples import registerSamples
 from InfNetSegmentationLib.Terminology import loadTerminology
@@ -35,6 +36,7 @@ class InfNetSegmentation(ScriptedLoadableModule):
         )
         slicer.app.connect("startupCompleted()", loadTerminology)
         slicer.app.connect("startupCompleted()", registerSamples)
+        slicer.app.connect("startupCompleted()", watchScene)
 
 
 class InfNetSegmentationTest(ScriptedLoadableModuleTest):

@@ -16,6 +16,7 @@ POLL_INTERVAL_SECONDS = 0.1
 _FOLDER_PREFIX = "infnet-private-"  # that nobody else would give a folder, since old ones are removed
 _STDERR_LINES_TOLD, _LONGEST_LINE_TOLD = 15, 300
 _ABANDONED_AFTER_SECONDS = 24 * 3600
+_ATTEMPTS_TO_REMOVE = 10
 
 
 class BackendError(RuntimeError):
@@ -190,7 +191,15 @@ class BackendProcess:
         finally:
             self._stdout.close()
             self._stderr.close()
+            self._removeFolder()
+
+    def _removeFolder(self):
+        """On Windows a file can be removed when the last process that had it open is gone, a moment after its end."""
+        for _attempt in range(_ATTEMPTS_TO_REMOVE):
             shutil.rmtree(self.folder, ignore_errors=True)
+            if not self.folder.exists():
+                return
+            time.sleep(POLL_INTERVAL_SECONDS)
 
     def _tellError(self, error):
         if self._onError:
@@ -201,7 +210,8 @@ def removeAbandonedFolders():
     """Remove the folders, with a patient's images in them, of runs whose Slicer was killed a day ago or more."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
         with contextlib.suppress(OSError):  # another user's, or gone meanwhile
-            if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER_SECONDS:
+            lastUse = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))  # a batch can take days
+            if time.time() - lastUse > _ABANDONED_AFTER_SECONDS:
                 shutil.rmtree(folder)
 
 
@@ -210,7 +220,8 @@ def backendEnvironment():
 
     CUDA numbers the graphics cards as the driver's own program does, which names them for the panel (Devices.py).
 
-    The working folder is not on that path: it can hold anything, and be anybody's.
+    The working folder is not on that path: it can hold anything, and be anybody's. What the backend writes is UTF-8,
+    which on Windows it would not be.
     """
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     return {
@@ -218,6 +229,7 @@ def backendEnvironment():
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYTHONSAFEPATH": "1",
         "PYTHONFAULTHANDLER": "1",
+        "PYTHONUTF8": "1",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
 

@@ -137,6 +137,7 @@ class BackendTask(VTKObservationMixin):
 
     def _complete(self, result, error):
         self.removeObservers()
+        self._finish, self._needs = None, ()  # which keep nodes, and with them images, that may have left the scene
         self.result, self.error = result, error
         if self._completedCallback:
             self._completedCallback(result, error)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
+from InfNetSegmentationLib.Scene import shortFileName
 from InfNetSegmentationLib.SliceOrder import sliceOrderSteps
 from InfNetSegmentationLib.VolumeFiles import sameSteps, volumeSteps
 
@@ -69,7 +70,7 @@ def _volumesSteps(volumeNodes, folder):
 
 def _caseName(name, taken):
     """A name for a folder, on any system, that no other case has."""
-    base = re.sub(r'[/\\:*?"<>|]', "_", name).strip(". ") or "CT"
+    base = shortFileName(re.sub(r'[/\\:*?"<>|]', "_", name)).strip(". ") or "CT"
     candidates = [base, *(f"{base} ({number})" for number in range(2, len(taken) + 3))]
     chosen = next(candidate for candidate in candidates if candidate.casefold() not in taken)
     taken.add(chosen.casefold())

@@ -6,6 +6,7 @@ from slicer.i18n import tr as _
 from InfNetSegmentationLib.ChangeTable import changeAsText, changeSummary, fillChangeTableWidget
 from InfNetSegmentationLib.Chart import showChart
 from InfNetSegmentationLib.Comparison import mapSegments, whyIncomparable
+from InfNetSegmentationLib.Remedies import wrappable
 from InfNetSegmentationLib.SegmentationResult import RESULT_ATTRIBUTE, storedResult
 from InfNetSegmentationLib.StudyChange import CHART_ROLE, MAP_ROLE, isOutdated, storedChange
 from InfNetSegmentationLib.Views import showVolume
@@ -53,13 +54,13 @@ class ChangePanel:
                 warnings.insert(0, _("A result has changed since they were compared: press “Compare” again."))
             colors = {segmentID.lower(): color for segmentID, _name, color in mapSegments()}
             ui.changeSummaryLabel.text = "<b>{} → {}</b><br>{}".format(
-                *map(escape, change.titles), changeSummary(change, colors)
+                *(escape(wrappable(title)) for title in change.titles), changeSummary(change, colors)
             )
             fillChangeTableWidget(ui.changeTable, change)
             ui.showChangeMapBox.enabled = self._mappedVolume() is not None
             ui.showChangeMapBox.checked = self._isMapShown()
             ui.showChangeChartButton.enabled = self._node(CHART_ROLE) is not None
-        ui.changeWarningsLabel.text = "\n".join(warnings)
+        ui.changeWarningsLabel.text = wrappable("\n".join(warnings))
         ui.changeWarningsLabel.visible = bool(warnings)
 
     def showRunning(self, running):

@@ -63,13 +63,14 @@ def _draw(chartNode, volumeNode, plotType, labels, series):
         chartNode.RemoveAllPlotSeriesNodeIDs()
         for name, color, _values in series:
             node = addNodeBeside(volumeNode, "vtkMRMLPlotSeriesNode", "{} " + name)
-            node.SetAndObserveTableNodeID(tableNode.GetID())
             node.SetLabelColumnName(_LABELS)
             node.SetYColumnName(name)
             node.SetPlotType(plotType)
             node.SetColor(color)
             node.SetName(name)  # the legend shows it
             chartNode.AddAndObservePlotSeriesNodeID(node.GetID())
+    for number in range(len(series)):  # somebody may have deleted the table that they had
+        chartNode.GetNthPlotSeriesNode(number).SetAndObserveTableNodeID(tableNode.GetID())
     chartNode.SetYAxisTitle(_("% of the region"))
     chartNode.SetXAxisTitle("")
     chartNode.SetLegendVisibility(True)

@@ -18,27 +18,40 @@ class ChosenCT:
     def forget(self):
         """The scene is closed."""
         self._volumeNode = None  # that was chosen when the parameters changed the last time
+        self._resultID = None  # of the segmentation with the result of this CT that was chosen last
         self._isFirst = True  # no CT of this scene was chosen before
         self._region = None  # of interest, that was chosen with it
         self._regions = {}  # ID of a CT that was chosen before: that of its region
 
     def follow(self, parameterNode):
         """With another CT, choose its result: it is shown, and no run overwrites that of the CT before, nor takes its
-        lungs or its region of interest. Returns whether it took the place of another, be it that this was deleted.
+        lungs or its region of interest. Returns whether views have to show something else: this CT took the place of
+        another, be it that this was deleted, or another result of this CT was chosen.
         """
         chosen = parameterNode.inputVolume
         if chosen is self._volumeNode:
             self._region = parameterNode.regionOfInterest
-            return False
-        before, self._volumeNode = self._volumeNode, chosen
+            return self._followResult(parameterNode.outputSegmentation)
+        before, self._volumeNode, self._resultID = self._volumeNode, chosen, None
         self._followRegion(parameterNode, before)
         result = storedResult(parameterNode.outputSegmentation)
         if parameterNode.outputSegmentation is None or (result and result.volumeNode is not chosen):
             parameterNode.outputSegmentation = segmentationOf(chosen)
         if before is not None and not isMadeOn(parameterNode.regionsSegmentation, chosen):
             parameterNode.regionsSegmentation = None
+        self._followResult(parameterNode.outputSegmentation)
         isFirst, self._isFirst = self._isFirst, self._isFirst and chosen is None
         return chosen is not None and not isFirst
+
+    def _followResult(self, segmentationNode):
+        """Whether another result of the chosen CT was chosen. None, for a new one, leaves the views as they are."""
+        if segmentationNode is None or segmentationNode.GetID() == self._resultID:
+            return False
+        result = storedResult(segmentationNode)
+        if result is None or result.volumeNode is not self._volumeNode:
+            return False
+        before, self._resultID = self._resultID, segmentationNode.GetID()
+        return before is not None
 
     def _followRegion(self, parameterNode, before):
         """A region was drawn on the CT that it was chosen with: on another patient's it would cut the lungs anywhere.
@@ -68,5 +81,5 @@ def chooseShownCT(parameterNode):
 
 def showChosenCT(parameterNode):
     """Show the chosen CT in the views, with its result."""
-    showOnly(parameterNode.inputVolume, parameterNode.outputSegmentation)
+    showOnly(parameterNode.outputSegmentation)
     showVolume(parameterNode.inputVolume)

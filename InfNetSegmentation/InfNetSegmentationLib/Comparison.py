@@ -6,7 +6,8 @@ from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.ChangeTable import fillChangeTableNode
 from InfNetSegmentationLib.Chart import fillChangeChart
-from InfNetSegmentationLib.Scene import inOwnCoordinates, placeBeside, readLabels, referencedNode
+from InfNetSegmentationLib.Scene import inOwnCoordinates, placeBeside, readLabels, referencedNode, shortFileName
+from InfNetSegmentationLib.SegmentationResult import storedResult
 from InfNetSegmentationLib.StudyChange import (
     CHART_ROLE,
     EARLIER_ROLE,
@@ -42,7 +43,8 @@ class Comparison:
             raise ValueError(problem)
         self._later = later
         self._earlier = earlier
-        first, second = (re.sub(r"[^\w.-]+", "_", result.volumeNode.GetName() or "CT") for result in (earlier, later))
+        names = (re.sub(r"[^\w.-]+", "_", result.volumeNode.GetName() or "CT") for result in (earlier, later))
+        first, second = map(shortFileName, names)
         # The backend tells studies apart by their names, and calls the map by them.
         self._results = {first: earlier, second if second != first else f"{second}-2": later}
 
@@ -58,7 +60,8 @@ class Comparison:
 
     def finish(self, payload):
         """Bring table, chart and map into the scene. Returns the StudyChange."""
-        results = [self._results[study["case"]] for study in payload["studies"]]
+        # As they are now: what had been corrected was measured when the studies were written.
+        results = [storedResult(self._results[study["case"]].segmentationNode) for study in payload["studies"]]
         titles = [study["date"] for study in payload["studies"]]
         if None in titles or len(set(titles)) < len(titles):
             titles = [result.volumeNode.GetName() for result in results]

@@ -3,7 +3,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from InfNetSegmentationLib.Corrections import canTrain, editSegments, useForTraining
-from InfNetSegmentationLib.SegmentationResult import EDITED_ATTRIBUTE
+from InfNetSegmentationLib.StudyFolder import whyNoStudy
 
 
 class CorrectionsPanel(VTKObservationMixin):
@@ -16,6 +16,7 @@ class CorrectionsPanel(VTKObservationMixin):
         super().__init__()
         self._ui = ui
         self._result = None
+        self._measureToolTip = ui.measureButton.toolTip
         ui.editSegmentsButton.connect("clicked(bool)", self._onEdit)
         ui.measureButton.connect("clicked(bool)", lambda checked=False: measure())
         ui.useForTrainingButton.connect("clicked(bool)", self._onUseForTraining)
@@ -26,16 +27,15 @@ class CorrectionsPanel(VTKObservationMixin):
         self.removeObservers()
         if result is None:
             return
-        self._ui.editedLabel.visible = result.isEdited
-        segmentation = result.segmentationNode.GetSegmentation()
-        for event in (slicer.vtkSegmentation.SourceRepresentationModified, slicer.vtkSegmentation.SegmentRemoved):
-            self.addObserver(segmentation, event, self._onSegmentsModified)
-        self._ui.measureButton.enabled = result.regionsNode is not None
+        self._showWhetherEdited()
+        self.addObserver(result.segmentationNode, "ModifiedEvent", self._showWhetherEdited)
+        problem = whyNoStudy(result)
+        self._ui.measureButton.enabled = problem is None
+        self._ui.measureButton.toolTip = problem or self._measureToolTip
         self._ui.useForTrainingButton.enabled = canTrain()
 
-    def _onSegmentsModified(self, caller, event):
-        self._result.segmentationNode.SetAttribute(EDITED_ATTRIBUTE, "1")
-        self._ui.editedLabel.visible = True
+    def _showWhetherEdited(self, caller=None, event=None):
+        self._ui.editedLabel.visible = self._result.isEdited
 
     def _onEdit(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("Segment Editor could not be opened.")):

@@ -2,6 +2,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.ResultTable import asText
+from InfNetSegmentationLib.SegmentationResult import fillTableAndChart
 from InfNetSegmentationLib.StudyFolder import whyNoSeries, whyNoStudy
 
 
@@ -60,7 +61,7 @@ class FilesPanel:
 
     def _onSaveTable(self, checked=False):
         path = self._askForPath(_("Save table"), ".csv", _("Table (*.csv)"))
-        if path and not slicer.util.saveNode(self._measured().tableNode, path):
+        if path and not slicer.util.saveNode(fillTableAndChart(self._measured()).tableNode, path):
             slicer.util.errorDisplay(_("{} could not be written.").format(path))
 
     def _onSaveReport(self, ending, fileType):

@@ -3,15 +3,15 @@
 import slicer
 
 from InfNetSegmentationLib.Scene import FINDING_IDS, areSurfacesShown
-from InfNetSegmentationLib.SegmentationResult import REGIONS_ROLE, RESULT_ATTRIBUTE, VOLUME_ROLE
+from InfNetSegmentationLib.SegmentationResult import REGIONS_ROLE, resultNodes
 
 _FITTED_ATTRIBUTE = "InfNet.FittedIn3D"  # of a segmentation: 3D views were fitted to it once
 
 
-def showOnly(volumeNode, segmentationNode):
-    """Show a CT's result, or None, and none of other CTs: these would lie over it as if they were its own."""
-    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-        if node.GetAttribute(RESULT_ATTRIBUTE) and node.GetNodeReference(VOLUME_ROLE) is not volumeNode:
+def showOnly(segmentationNode):
+    """Show a result, or None, and no other, of whatever CT: it would lie over this one as if it were part of it."""
+    for node in resultNodes():
+        if node is not segmentationNode:
             _show(node, False)
             _show(node.GetNodeReference(REGIONS_ROLE), False)
     _show(segmentationNode, True)
@@ -40,8 +40,9 @@ class FindingsDisplay:
 
     def showFinding(self, index, shown):
         display = self._segmentationNode.GetDisplayNode()
+        for other, segmentID in enumerate(FINDING_IDS):  # the other one may be hidden only with the whole
+            display.SetSegmentVisibility(segmentID, shown if other == index else self.isFindingShown(other))
         display.SetVisibility(True)
-        display.SetSegmentVisibility(FINDING_IDS[index], shown)
 
     def colorOf(self, index):
         """Of ground-glass opacity (0) or consolidation (1): red, green, blue, 0 to 1; grey where it was deleted."""

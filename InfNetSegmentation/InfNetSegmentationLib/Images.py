@@ -44,7 +44,8 @@ def voxelMl(volumeNode):
 def labelsOf(segmentationNode, segmentIDs, volumeNode):
     """Segments as labels 1, 2, … (uint8, on the volume's grid); of overlapping ones the later counts.
 
-    An ID that is None, or of which there is no segment, has no voxels.
+    An ID that is None, or of which there is no segment, has no voxels. Segments and volume are taken in their own
+    coordinates: what was made on a volume stays where it is on it when one of the two is put under a transform.
     """
     from vtk.util.numpy_support import vtk_to_numpy
 
@@ -63,7 +64,7 @@ def labelsOf(segmentationNode, segmentIDs, volumeNode):
         segments.InsertNextValue(segmentID)
         values.InsertNextValue(label)
     grid = slicer.vtkSlicerSegmentationsModuleLogic.CreateOrientedImageDataFromVolumeNode(
-        volumeNode, segmentationNode.GetParentTransformNode()
+        volumeNode, volumeNode.GetParentTransformNode()
     )
     grid.UnRegister(None)  # made by the function above for its caller
     merged = slicer.vtkOrientedImageData()

@@ -29,14 +29,17 @@ def lesionsOf(result):
     from scipy import ndimage
 
     infected = _infected(result)
-    pieces, count = ndimage.label(infected, np.ones((3, 3, 3)))
-    if count == 0:
+    if not infected.any():
         return []
-    voxels = np.bincount(pieces.ravel())[1:]
-    centers = ndimage.center_of_mass(infected, pieces, range(1, count + 1))
+    (box,) = ndimage.find_objects(infected.view(np.uint8))
+    pieces, _count = ndimage.label(infected[box], np.ones((3, 3, 3)))
+    voxels = np.argwhere(pieces)  # few of the CT's, so that nothing of its size is computed
+    numbers = pieces[tuple(voxels.T)] - 1
+    sizes = np.bincount(numbers)
+    centers = np.transpose([np.bincount(numbers, column) / sizes for column in voxels.T]) + [part.start for part in box]
     size = voxelMl(result.volumeNode)
-    order = np.argsort(-voxels, kind="stable")
-    return [Lesion(toWorld(result.volumeNode, centers[i][::-1]), float(voxels[i] * size)) for i in order]
+    order = np.argsort(-sizes, kind="stable")
+    return [Lesion(toWorld(result.volumeNode, centers[i][::-1]), float(sizes[i] * size)) for i in order]
 
 
 def mostDiseasedPoint(result):

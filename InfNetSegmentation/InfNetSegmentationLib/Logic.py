@@ -143,8 +143,10 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         return self._history.undo(result)
 
     def forgetHistory(self):
-        """Nothing can be undone any more, and no image is kept for it: the scene is closed."""
+        """Nothing can be undone any more, and no image is kept, be it of the last run: the scene is closed."""
         self._history = UndoHistory()
+        if not self.running:
+            self._run = None
 
     def measure(self, result):
         """Measure the segments as they are now, after corrections in Segment Editor. Returns the new result."""

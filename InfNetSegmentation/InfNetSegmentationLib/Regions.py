@@ -1,6 +1,5 @@
 """Lungs and lobes: recognised in somebody's segmentation, written for the backend, and brought into the scene."""
 
-import re
 from pathlib import Path
 
 import slicer
@@ -8,6 +7,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.Images import imageOnGrid, labelsOf
+from InfNetSegmentationLib.Scene import fileName
 
 ZONES_SOURCE = "zones"
 
@@ -66,7 +66,7 @@ def writeRegions(segmentationNode, volumeNode, folder, crop=None):
 
     recognised = recognisedRegions(segmentationNode)
     # The name of a file is the segmentation's name in the provenance.
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", segmentationNode.GetName() or "regions")
+    name = fileName(segmentationNode, "regions")
 
     def image(regions):
         segmentIDs = [recognised.get(region) for region in regions]
@@ -95,12 +95,17 @@ def regionsOf(source):
 
 
 def importRegions(segmentationNode, labelmapNodes):
-    """Replace the segments of a segmentation by regions. ``labelmapNodes``: [(label image's node, its regions), …].
+    """Replace the regions of a segmentation; its other segments stay. ``labelmapNodes``: [(label image's node, its
+    regions), …].
 
-    Each segment gets the region's name, colour and terminology. They are outlined in slices, and not shown in 3D.
+    Each segment gets the region's name, colour and terminology.
     """
+    from infnet.anatomy.regions import LOBES, LUNGS, ZONES
+
     segmentation = segmentationNode.GetSegmentation()
-    segmentation.RemoveAllSegments()
+    for region in (*LOBES, *ZONES, *LUNGS):
+        if segmentation.GetSegment(region.segment_id):
+            segmentation.RemoveSegment(region.segment_id)
     for labelmapNode, regions in labelmapNodes:
         segmentIDs = vtk.vtkStringArray()
         for region in regions:
@@ -117,14 +122,20 @@ def importRegions(segmentationNode, labelmapNodes):
             raise RuntimeError(_("The lungs and lobes could not be imported."))
 
 
-def showRegionsByDefault(segmentationNode, lobes):
-    """Lobes as outlines in slices, hidden until they are asked for; of the lungs, only what has no lobes."""
-    from infnet.anatomy.regions import LUNGS
-
+def showRegionsByDefault(segmentationNode):
+    """Lobes as outlines in slices, hidden until they are asked for."""
     display = segmentationNode.GetDisplayNode()
     display.SetVisibility(False)
     display.SetVisibility3D(False)
     display.SetOpacity2DFill(0.15)
     display.SetOpacity3D(0.25)
+
+
+def showLungsWithoutLobes(segmentationNode):
+    """Of new segments all are shown, and lungs would lie over their lobes or zones."""
+    from infnet.anatomy.regions import LOBES, LUNGS, ZONES
+
+    segmentation = segmentationNode.GetSegmentation()
+    haveLobes = any(segmentation.GetSegment(part.segment_id) for part in (*LOBES, *ZONES))
     for lung in LUNGS:
-        display.SetSegmentVisibility(lung.segment_id, not lobes)
+        segmentationNode.GetDisplayNode().SetSegmentVisibility(lung.segment_id, not haveLobes)

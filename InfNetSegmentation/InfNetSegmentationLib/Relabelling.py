@@ -21,10 +21,9 @@ def relabel(result, threshold, minimumLesionMl, history):
 
     Raises ValueError where the probability, the findings or the lungs are no longer in the scene.
     """
-    if not canRelabel(result):
-        raise ValueError(
-            _("The probability, the findings or the lungs of this result were deleted, or never made; press Apply.")
-        )
+    problem = whyNotRelabelled(result)
+    if problem:
+        raise ValueError(problem)
     volumeNode = result.volumeNode
     present = labelsOf(result.segmentationNode, FINDING_IDS, volumeNode)
     candidates = _withCorrections(result, present)
@@ -35,9 +34,11 @@ def relabel(result, threshold, minimumLesionMl, history):
     return measureAgain(result, labels, threshold=threshold, minimum_lesion_ml=minimumLesionMl)
 
 
-def canRelabel(result):
-    """Whether the scene still has what `relabel` needs."""
-    return None not in (result.probabilityNode, result.candidatesNode, result.regionsNode)
+def whyNotRelabelled(result):
+    """Why a result cannot be labelled by another threshold, and what helps (a sentence), or None."""
+    if None not in (result.probabilityNode, result.candidatesNode, result.regionsNode):
+        return None
+    return _("The probability, the findings or the lungs of this result were deleted, or never made; press Apply.")
 
 
 def _withCorrections(result, present):

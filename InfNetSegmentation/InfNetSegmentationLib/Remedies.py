@@ -2,6 +2,8 @@ import re
 
 from slicer.i18n import tr as _
 
+_BREAK = "\u200b"  # a space of no width, at which a line may end
+
 
 def withoutOptions(message):
     """A message of the backend without what it says of the command line's options."""
@@ -14,7 +16,12 @@ def wrappable(text):
 
     Else the whole panel would become as wide as the word is.
     """
-    return re.sub(r"(\\|[^\s/\\]{24})(?=\S)", "\\1\u200b", text)
+    return re.sub(r"(\\|[^\s/\\]{24})(?=\S)", rf"\1{_BREAK}", text)
+
+
+def unwrapped(text):
+    """The text as it was before `wrappable`."""
+    return text.replace(_BREAK, "")
 
 
 def remedy(code):

@@ -3,7 +3,8 @@
 import slicer
 from slicer.i18n import tr as _
 
-from InfNetSegmentationLib.Regions import importRegions, regionsOf, showRegionsByDefault
+from InfNetSegmentationLib.Edits import watchResults
+from InfNetSegmentationLib.Regions import importRegions, regionsOf, showLungsWithoutLobes, showRegionsByDefault
 from InfNetSegmentationLib.Scene import (
     PROBABILITY_ATTRIBUTE,
     importFindings,
@@ -25,7 +26,9 @@ def importResult(payload, labelImagePath, studyFolder, volumeNode, segmentationN
     segmentationNode = importFindings(labelImagePath, volumeNode, segmentationNode, payload["provenance"])
     _importRegions(studyFolder, segmentationNode, volumeNode, regionsOf(payload["provenance"].get("lobes")))
     _importImages(studyFolder, segmentationNode, volumeNode)
-    return storeResult(segmentationNode, volumeNode, payload)
+    result = storeResult(segmentationNode, volumeNode, payload)
+    watchResults()
+    return result
 
 
 def _importRegions(studyFolder, segmentationNode, volumeNode, parts):
@@ -44,7 +47,8 @@ def _importRegions(studyFolder, segmentationNode, volumeNode, parts):
         regionsNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
         importRegions(regionsNode, labelmaps)
     if isNew:
-        showRegionsByDefault(regionsNode, parts)
+        showRegionsByDefault(regionsNode)
+    showLungsWithoutLobes(regionsNode)
 
 
 def _importImages(studyFolder, segmentationNode, volumeNode):

@@ -6,9 +6,10 @@ from InfNetSegmentationLib.CorrectionsPanel import CorrectionsPanel
 from InfNetSegmentationLib.FilesPanel import FilesPanel
 from InfNetSegmentationLib.FindingsDisplay import FindingsDisplay
 from InfNetSegmentationLib.Lesions import jumpTo, lesionsOf, mostDiseasedPoint
-from InfNetSegmentationLib.Relabelling import canRelabel
+from InfNetSegmentationLib.Relabelling import whyNotRelabelled
 from InfNetSegmentationLib.Remedies import wrappable
 from InfNetSegmentationLib.ResultTable import fillTableWidget
+from InfNetSegmentationLib.SegmentationResult import fillTableAndChart
 
 _MILLISECONDS_BEFORE_LABELLING = 400
 
@@ -29,6 +30,7 @@ class ResultsPanel:
         self._onChanged = onChanged
         self._result = None
         self._updating = False
+        self._thresholdToolTip = ui.resultThresholdSlider.toolTip
         self._files = FilesPanel(ui, self._measured, saveReport, exportDicom)
         self._corrections = CorrectionsPanel(ui, lambda: self._change(self._logic.measure))
         self._forgetLesions()
@@ -52,7 +54,7 @@ class ResultsPanel:
             (ui.mostDiseaseButton, self._onMostDisease),
             (ui.previousLesionButton, lambda checked=False: self._goToLesion(-1)),
             (ui.nextLesionButton, lambda checked=False: self._goToLesion(1)),
-            (ui.showChartButton, lambda checked=False: showChart(self._result.chartNode)),
+            (ui.showChartButton, lambda checked=False: showChart(fillTableAndChart(self._result).chartNode)),
         ):
             button.connect("clicked(bool)", slot)
 
@@ -82,7 +84,7 @@ class ResultsPanel:
         ui, display = self._ui, self._display()
         self._updating = True
         try:
-            ui.resultsSection.text = _("Results of {}").format(result.volumeNode.GetName())
+            ui.resultsSection.text = _("Results of {}").format(_shortened(result.volumeNode.GetName()))
             ui.warningsLabel.text = wrappable("\n".join(result.warnings))
             ui.warningsLabel.visible = bool(result.warnings)
             ui.summaryLabel.text = summary(result)
@@ -97,7 +99,9 @@ class ResultsPanel:
             threshold = result.provenance.get("threshold")
             if threshold is not None:
                 ui.resultThresholdSlider.value = threshold
-            ui.resultThresholdSlider.enabled = canRelabel(result)
+            problem = whyNotRelabelled(result)
+            ui.resultThresholdSlider.enabled = problem is None
+            ui.resultThresholdSlider.toolTip = problem or self._thresholdToolTip
             ui.undoButton.enabled = self._logic.canUndo(result.segmentationNode)
         finally:
             self._updating = False
@@ -138,21 +142,25 @@ class ResultsPanel:
             self._onChanged(result)
 
     def _measured(self):
-        """The result, with the numbers of its segments as they are."""
+        """The result, with the threshold that the slider shows, and with the numbers of its segments as they are."""
+        if self._timer.active:
+            self._timer.stop()
+            self._relabel()
         if self._result.isEdited:
             self._change(self._logic.measure)
         return self._result
 
     def _onMostDisease(self, checked=False):
-        point = mostDiseasedPoint(self._result)
-        if point is None:
-            self._ui.lesionLabel.text = _("no infection")
-        else:
+        with _waiting():
+            point = mostDiseasedPoint(self._result)
+        self._ui.lesionLabel.text = _("no infection") if point is None else ""
+        if point is not None:
             jumpTo(point)
 
     def _goToLesion(self, step):
         if self._lesions is None:
-            self._lesions = lesionsOf(self._result)
+            with _waiting():
+                self._lesions = lesionsOf(self._result)
         if not self._lesions:
             self._ui.lesionLabel.text = _("no infection")
             return
@@ -171,6 +179,15 @@ class ResultsPanel:
         self._lesions = None
         self._lesion = None
         self._ui.lesionLabel.text = ""
+
+
+def _shortened(name, length=40):
+    """A header is as wide as its text, and the panel as wide as the header."""
+    return name if len(name) <= length else f"{name[: length // 2]}…{name[-length // 2 :]}"
+
+
+def _waiting():
+    return slicer.util.tryWithErrorDisplay(_("The lesions could not be found."), waitCursor=True)
 
 
 def _square(color):

@@ -1,4 +1,5 @@
 import json
+import re
 from contextlib import contextmanager
 
 import slicer
@@ -12,6 +13,16 @@ FINDINGS = (("GroundGlassOpacity", "Ground-glass opacity"), ("Consolidation", "C
 FINDING_IDS = tuple(segmentID for segmentID, _name in FINDINGS)
 PROVENANCE_TAG = "InfNet.Provenance"
 PROBABILITY_ATTRIBUTE = "InfNet.Probability"
+
+
+def fileName(node, default):
+    """The node's name, or else the default one, for files on any system."""
+    return shortFileName(re.sub(r"[^A-Za-z0-9.-]+", "_", node.GetName() or default))
+
+
+def shortFileName(name):
+    """The beginning of a name: those of files have 255 bytes at most, with what is added to them."""
+    return name.encode()[:100].decode(errors="ignore")
 
 
 def readVolume(path, volumeNode):

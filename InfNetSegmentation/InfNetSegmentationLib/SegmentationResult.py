@@ -26,7 +26,8 @@ class SegmentationResult:
     probabilityNode - volume of the probability of infection, 0 to 1
     candidatesNode - label volume: the finding (1, 2) that each voxel is at any threshold; 4, 5, 6: corrected by hand to
         nothing, to ground-glass opacity, to consolidation
-    tableNode, chartNode - the numbers, and the share of each region that is infected
+    tableNode, chartNode - the numbers, and the share of each region that is infected; None where somebody has deleted
+        them: `fillTableAndChart` makes them again
     table - one dict per region: lobes or zones, "outside every lobe", "right lung", "left lung", "total"; volumes in
         mL, percentages, mean HU, CT severity scores
     severity - CT severity score, 0 to 25, or None
@@ -56,7 +57,7 @@ class SegmentationResult:
 
     @property
     def isEdited(self):
-        """Whether the segments were changed by hand after they were measured."""
+        """Whether the findings, the lungs or the lobes were changed by hand after they were measured."""
         return self.segmentationNode.GetAttribute(EDITED_ATTRIBUTE) is not None
 
     @property
@@ -69,13 +70,28 @@ def storeResult(segmentationNode, volumeNode, values):
     segmentationNode.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
     segmentationNode.RemoveAttribute(EDITED_ATTRIBUTE)
     segmentationNode.SetAttribute(RESULT_ATTRIBUTE, json.dumps({key: values[key] for key in _VALUES}))
+    return fillTableAndChart(storedResult(segmentationNode))
+
+
+def fillTableAndChart(result):
+    """Let table and chart tell this result and the CT's present name. Where somebody has deleted one, it is made anew.
+
+    Returns the result with both.
+    """
+    segmentationNode, volumeNode = result.segmentationNode, result.volumeNode
     tableNode = referencedNode(segmentationNode, TABLE_ROLE, volumeNode, "vtkMRMLTableNode", _("{} infection volumes"))
     chartNode = referencedNode(
         segmentationNode, CHART_ROLE, volumeNode, "vtkMRMLPlotChartNode", _("{} infection chart")
     )
-    fillTableNode(tableNode, values["table"], volumeNode.GetName())
-    fillChart(chartNode, values["table"], volumeNode)
+    fillTableNode(tableNode, result.table, volumeNode.GetName())
+    fillChart(chartNode, result.table, volumeNode)
     return storedResult(segmentationNode)
+
+
+def resultNodes():
+    """The segmentations of the scene that hold a result."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return [node for node in nodes if node.GetAttribute(RESULT_ATTRIBUTE)]
 
 
 def segmentationOf(volumeNode):
@@ -87,12 +103,12 @@ def segmentationOf(volumeNode):
 
 
 def storedResult(segmentationNode):
-    """The result that a segmentation is part of; None if there is none, or if a part of it was deleted."""
+    """The result that a segmentation is part of; None if there is none, or if its CT was deleted."""
     text = segmentationNode.GetAttribute(RESULT_ATTRIBUTE) if segmentationNode else None
     if not text:
         return None
     roles = (VOLUME_ROLE, REGIONS_ROLE, PROBABILITY_ROLE, CANDIDATES_ROLE, TABLE_ROLE, CHART_ROLE)
-    volume, *others, table, chart = map(segmentationNode.GetNodeReference, roles)
-    if volume is None or table is None or chart is None:
+    volumeNode, *others = map(segmentationNode.GetNodeReference, roles)
+    if volumeNode is None:
         return None
-    return SegmentationResult(volume, segmentationNode, *others, table, chart, **json.loads(text))
+    return SegmentationResult(volumeNode, segmentationNode, *others, **json.loads(text))

@@ -1,9 +1,8 @@
-import re
-
 from InfNetSegmentationLib.Images import imageOf
 from InfNetSegmentationLib.RegionOfInterest import RegionOfInterest
 from InfNetSegmentationLib.Regions import writeRegions
 from InfNetSegmentationLib.ResultImport import importResult
+from InfNetSegmentationLib.Scene import fileName
 from InfNetSegmentationLib.SliceOrder import sliceOrderSteps
 from InfNetSegmentationLib.VolumeFiles import volumeSteps
 
@@ -22,7 +21,7 @@ class SegmentationRun:
         """Write the CT, and the lungs and lobes that are there: a generator that returns the backend's arguments."""
         yield from sliceOrderSteps(self._volumeNode)
         # The name of the file is the CT's name in messages and in the provenance.
-        name = re.sub(r"[^A-Za-z0-9.-]+", "_", self._volumeNode.GetName() or "ct")
+        name = fileName(self._volumeNode, "ct")
         volumePath = folder / f"{name}.nrrd"
         self._labelImagePath = folder / f"{name}-findings.nrrd"
         self._studyFolder = folder / "study"

@@ -42,7 +42,7 @@ def storedChange(segmentationNode):
 
 
 def isOutdated(segmentationNode, change):
-    """Whether one of the results has other numbers than those that were compared, or is gone."""
+    """Whether one of the results has other segments or numbers than those that were compared, or is gone."""
     nodes = (segmentationNode, segmentationNode.GetNodeReference(EARLIER_ROLE))
     results = [storedResult(node) for node in nodes]
-    return any(result is None or result.table not in change.tables for result in results)
+    return any(result is None or result.isEdited or result.table not in change.tables for result in results)

@@ -6,8 +6,9 @@ import numpy as np
 import slicer
 
 from InfNetSegmentationLib.Images import labelsOf
+from InfNetSegmentationLib.Regions import showLungsWithoutLobes
 from InfNetSegmentationLib.Scene import FINDING_IDS, labelmapFromArray, replaceFindings, setProvenance, surfacesKept
-from InfNetSegmentationLib.SegmentationResult import storeResult
+from InfNetSegmentationLib.SegmentationResult import EDITED_ATTRIBUTE, storeResult
 
 _STATES_KEPT = 20
 _VALUES = ("table", "severity", "provenance", "warnings", "seconds")
@@ -16,13 +17,14 @@ _VALUES = ("table", "severity", "provenance", "warnings", "seconds")
 @dataclass
 class _State:
     """labels - of the findings, packed; candidates - packed too, with what is marked in them as corrected by hand, or
-    None; values - JSON; regions, probability - only of a state before a run
+    None; values - JSON; isEdited - as of a result; regions, probability - only of a state before a run
     """
 
     labels: bytes
     candidates: bytes | None
     shape: tuple
     values: str
+    isEdited: bool
     isBeforeRun: bool
     regions: object = None
     probability: object = None
@@ -46,7 +48,7 @@ class UndoHistory:
             labels = labelsOf(result.segmentationNode, FINDING_IDS, result.volumeNode)
         values = json.dumps({key: getattr(result, key) for key in _VALUES})
         candidates = result.candidatesNode and _packed(slicer.util.arrayFromVolume(result.candidatesNode))
-        state = _State(_packed(labels), candidates, labels.shape, values, beforeRun)
+        state = _State(_packed(labels), candidates, labels.shape, values, result.isEdited, beforeRun)
         states = self._states.setdefault(result.segmentationNode, [])
         if beforeRun:
             # A probability is large: there is one at most. A run puts another in its place, and changes it not.
@@ -69,13 +71,17 @@ class UndoHistory:
         if state.regions and result.regionsNode:
             with surfacesKept(result.regionsNode):
                 result.regionsNode.GetSegmentation().DeepCopy(state.regions)
+            showLungsWithoutLobes(result.regionsNode)
         if state.probability and result.probabilityNode:
             result.probabilityNode.SetAndObserveImageData(state.probability)
         if state.candidates and result.candidatesNode:
             slicer.util.updateVolumeFromArray(result.candidatesNode, state.unpacked(state.candidates))
         values = json.loads(state.values)
         setProvenance(result.segmentationNode, values["provenance"])
-        return storeResult(result.segmentationNode, result.volumeNode, values)
+        result = storeResult(result.segmentationNode, result.volumeNode, values)
+        if state.isEdited:
+            result.segmentationNode.SetAttribute(EDITED_ATTRIBUTE, "1")
+        return result
 
     def forget(self, segmentationNode):
         """A run for another CT has begun anew."""

@@ -13,7 +13,7 @@ from InfNetSegmentationLib.Dependencies import (
 from InfNetSegmentationLib.Logic import InfNetSegmentationLogic
 from InfNetSegmentationLib.ModelPanel import ModelPanel
 from InfNetSegmentationLib.RegionOfInterest import fitToVolume
-from InfNetSegmentationLib.Remedies import remedy, withoutOptions, wrappable
+from InfNetSegmentationLib.Remedies import remedy, unwrapped, withoutOptions, wrappable
 from InfNetSegmentationLib.ResultsPanel import ResultsPanel
 from InfNetSegmentationLib.RunWidget import RunWidget
 from InfNetSegmentationLib.SceneCTs import offerCTs
@@ -37,7 +37,8 @@ class InfNetSegmentationWidget(RunWidget):
         self._resultsPanel = ResultsPanel(self.ui, self.logic, self._saveReport, self._exportDicom, self._showChange)
         self._changePanel = ChangePanel(self.ui, self._compare, self._showResultOfInput)
         self._batchPanel = BatchPanel(self.ui, self._startBatch, self._onStartOrStop, self._choose)
-        self.ui.copyLogButton.connect("clicked(bool)", self._onCopyLog)
+        self.ui.copyLogButton.connect("clicked(bool)", lambda checked=False: _copy(self.ui.logText.plainText))
+        self._offerToCopyError()
         self.ui.regionOfInterestSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onRegionOfInterestAdded)
         self.ui.fasterButton.connect("clicked(bool)", self._onInstallOpenVINO)
         self._showError("")
@@ -226,6 +227,14 @@ class InfNetSegmentationWidget(RunWidget):
         self.ui.logSection.collapsed = False
         slicer.util.errorDisplay(_("The run failed.\n\n{}").format(text), detailedText=self.ui.logText.plainText)
 
+    def _offerToCopyError(self):
+        """By its context menu: what is selected in a label is copied with the marks where its lines may end."""
+        import qt
+
+        action = qt.QAction(_("Copy"), self.ui.errorLabel)
+        action.connect("triggered(bool)", lambda checked=False: _copy(unwrapped(self.ui.errorLabel.text)))
+        self.ui.errorLabel.addAction(action)
+
     def _showError(self, text):
         self.ui.errorLabel.text = wrappable(text)
         self.ui.errorLabel.visible = bool(text)
@@ -254,7 +263,8 @@ class InfNetSegmentationWidget(RunWidget):
             ensurePackages(self.resourcePath("InfNetOpenVINORequirements.txt"), "Inf-Net Segmentation")
         self._showWhatWillBeInstalled()
 
-    def _onCopyLog(self, checked=False):
-        import qt
 
-        qt.QApplication.clipboard().setText(self.ui.logText.plainText)
+def _copy(text):
+    import qt
+
+    qt.QApplication.clipboard().setText(text)

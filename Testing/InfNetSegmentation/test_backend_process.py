@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -239,12 +240,51 @@ def test_the_folder_is_private_and_those_of_killed_slicers_are_removed(BackendPr
     for folder in (killed, foreign):
         folder.mkdir()
         (folder / "ct.nrrd").touch()
+        os.utime(folder / "ct.nrrd", (0, 0))
         os.utime(folder, (0, 0))
     (tmp_path / "infnet-private-link").symlink_to(foreign)
+    os.utime(running.folder, (0, 0))  # a batch of days, that has told something just now
+    (running.folder / "stdout").open("wb").close()
+    os.utime(running.folder, (0, 0))
     assert running.folder.stat().st_mode & 0o777 == 0o700
     later = BackendProcess()
     assert running.folder.is_dir() and later.folder.is_dir() and not killed.exists()
     assert (foreign / "ct.nrrd").exists(), "somebody's own folder stays, and a link is not followed"
+
+
+def test_the_folder_of_a_process_that_is_not_quite_gone_is_removed_a_moment_later(run, monkeypatch):
+    """A made-up refusal, as Windows has it while a file is open: a patient's CT would stay."""
+    remove, refused = shutil.rmtree, []
+
+    def refuse(path, **options):
+        if len(refused) < 2:
+            refused.append(path)
+        else:
+            remove(path, **options)
+
+    process, _record = run("success")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", refuse)
+        process.wait()
+    assert len(refused) == 2 and not process.folder.exists()
+
+
+WRITES_UMLAUTS = """\
+import sys
+print("Gr\u00f6\u00dfe")
+raise SystemExit("L\u00e4nge")
+"""
+
+
+def test_what_is_written_in_other_letters_arrives_whatever_the_system_s_own(BackendProcess, monkeypatch):
+    """As Windows' code page, here ASCII as the encoding of the standard streams."""
+    for name, value in (("LC_ALL", "C"), ("PYTHONCOERCECLOCALE", "0"), ("PYTHONUTF8", "0")):
+        monkeypatch.setenv(name, value)
+    record = Record()
+    process = BackendProcess([sys.executable, "-c", WRITES_UMLAUTS], **record.callbacks())
+    process.start([], useTimer=False)
+    process.wait()
+    assert record.messages == ["Größe", "Länge"]
 
 
 def test_ctrl_c_while_waiting_ends_the_run(BackendProcess, fakeBackend, tmp_path):

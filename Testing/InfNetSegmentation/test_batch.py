@@ -201,6 +201,15 @@ def test_the_cts_of_the_scene(logic, host, ct, tmp_path):
         logic.processBatch([], tmp_path / "out", settings)
 
 
+def test_names_may_be_longer_than_those_of_folders(logic, host, ct, tmp_path):
+    path = tmp_path / "ct.nrrd"
+    sitk.WriteImage(ct, path)
+    nodes = [slicer.util.loadVolume(str(path), {"name": 60 * "Лёгкие" + end}) for end in ("1", "2")]
+    cases = logic.processBatch(nodes, tmp_path / "out")
+    assert [case.failure for case in cases] == ["", ""] and cases[0].study and cases[1].study
+    assert cases[1].name == f"{cases[0].name} (2)"
+
+
 def test_a_batch_goes_on_when_the_scene_is_closed(openPanel, host, ct, tmp_path):
     folder = tmp_path / "cts"
     folder.mkdir()

@@ -187,30 +187,42 @@ def test_two_studies_are_compared_and_the_scene_keeps_it(addStudy, openOn, host,
     assert not ui.showChangeMapBox.enabled, "the CT that the map lies on is gone"
 
 
-def test_the_older_study_comes_first_and_a_second_comparison_replaces_the_first(addStudy, tmp_path, monkeypatch):
-    """The CTs have one name, dates tell which is older, and the result that is shown is the older one.
+@pytest.fixture
+def compare(tmp_path, monkeypatch):
+    """Compares two results.
 
     Nothing has moved between the scans, so the registration, which takes its time, is left out.
     """
     from infnet import cli
-    from infnet.quantification import change as changeModule
+    from infnet.quantification import change
     from infnet.quantification.registration import LungRegistration
-    from InfNetSegmentationLib.Comparison import Comparison
-    from InfNetSegmentationLib.StudyChange import storedChange
 
     stays = LungRegistration(sitk.Transform(3, sitk.sitkIdentity), 1.0, 1.0, 0.0, sitk.Transform(3, sitk.sitkIdentity))
-    monkeypatch.setattr(changeModule, "register_lungs", lambda *arguments: stays)
+    monkeypatch.setattr(change, "register_lungs", lambda *arguments: stays)
+    folders = (tmp_path / f"comparison {number}" for number in range(9))
+
+    def compareResults(earlier, later):
+        from InfNetSegmentationLib.Comparison import Comparison
+
+        comparison, folder = Comparison(earlier, later), next(folders)
+        folder.mkdir()
+        assert cli.main([str(word) for word in returned(comparison.prepare(folder))]) == 0
+        return comparison.finish(json.loads((folder / "change/change.json").read_text(encoding="utf-8")))
+
+    return compareResults
+
+
+def test_the_older_study_comes_first_and_a_second_comparison_replaces_the_first(addStudy, compare):
+    """The CTs have one name, dates tell which is older, and the result that is shown is the older one."""
+    from InfNetSegmentationLib.StudyChange import storedChange
+
     older, newer = addStudy("A"), addStudy("B", later=True)
     newer.volumeNode.SetName("A")
     for result, date in ((older, "20200301"), (newer, "20200502")):
         setStudy(result.volumeNode, date, "P1")
     counts = []
-    for time in range(2):
-        comparison = Comparison(newer, older)
-        (tmp_path / str(time)).mkdir()
-        assert cli.main([str(word) for word in returned(comparison.prepare(tmp_path / str(time)))]) == 0
-        payload = json.loads((tmp_path / str(time) / "change/change.json").read_text(encoding="utf-8"))
-        change = comparison.finish(payload)
+    for _time in range(2):
+        change = compare(newer, older)
         counts.append(slicer.mrmlScene.GetNumberOfNodes())
     assert counts[0] == counts[1]
     assert change.titles == ["2020-03-01", "2020-05-02"]
@@ -222,6 +234,21 @@ def test_the_older_study_comes_first_and_a_second_comparison_replaces_the_first(
     for segmentID in ("New", "Resolved", "Persistent"):
         segment = slicer.util.arrayFromSegmentBinaryLabelmap(mapNode, segmentID, older.volumeNode)
         assert change.mapMl[segmentID.lower()] == pytest.approx(segment.sum() * voxelMl)
+
+
+def test_what_was_corrected_is_compared_as_it_is(addStudy, compare, openOn):
+    """Measured or not: numbers and map are of the same segments, and a later correction makes both old."""
+    earlier, later = addStudy("March"), addStudy("May", later=True)
+    earlier.segmentationNode.GetSegmentation().RemoveSegment("Consolidation")
+    change = compare(earlier, later)
+    assert earlier.table[-1]["consolidation_ml"] > 0
+    assert change.tables[0][-1]["consolidation_ml"] == 0
+    assert change.mapMl["resolved"] == pytest.approx(0, abs=1e-6)
+    panel = openOn(later)
+    assert "has changed since they were compared" not in panel.ui.changeWarningsLabel.text
+    earlier.segmentationNode.GetSegmentation().RemoveSegment("GroundGlassOpacity")
+    panel.enter()
+    assert "has changed since they were compared" in panel.ui.changeWarningsLabel.text
 
 
 def test_studies_of_two_patients_are_not_compared(addStudy, openOn):
@@ -236,6 +263,31 @@ def test_studies_of_two_patients_are_not_compared(addStudy, openOn):
     assert "of the same patient: these are of P1 and P2" in panel.ui.compareButton.toolTip
     with pytest.raises(ValueError, match="same patient"):
         panel.logic.compare(earlier, later)
+
+
+def test_long_names_of_studies_do_not_widen_the_panel(addStudy, openOn):
+    from InfNetSegmentationLib.StudyChange import StudyChange, storeChange
+    from slicerhost.labels import ScrolledPanel
+
+    result = addStudy("May")
+    titles = [60 * "long" + " & old", 60 * "<long>"]
+    ml = {"new": 1.0, "resolved": 2.0, "persistent": 3.0}
+    storeChange(result.segmentationNode, StudyChange(titles, [result.table] * 2, ml, [f"{titles[0]}: no date."]))
+    panel = openOn(result)
+    assert panel.ui.changeTable.visible
+    assert ScrolledPanel(panel).unreadableLabels(430) == []
+    assert "&amp; old" in panel.ui.changeSummaryLabel.text
+
+
+def test_names_of_studies_may_be_longer_than_those_of_files(addStudy):
+    from InfNetSegmentationLib.Comparison import Comparison
+
+    earlier, later = addStudy("March"), addStudy("May")
+    for result in (earlier, later):
+        result.volumeNode.SetName(60 * "Лёгкие")
+    names = list(Comparison(earlier, later)._results)
+    assert len(set(names)) == 2
+    assert len(f"change-{'-'.join(names)}.nrrd".encode()) < 256
 
 
 def test_a_comparison_that_fails_tells_cause_and_remedy_and_leaves_the_scene(addStudy, openOn, host):

@@ -55,6 +55,45 @@ def test_findings_of_another_ct_do_not_lie_over_the_one_that_is_shown(openPanel,
     assert panel.ui.showOpacityBox.checked and panel.ui.resultsSection.text == "Results of A"
 
 
+def test_one_result_of_a_ct_is_shown_at_a_time(openPanel, addCT, host):
+    """As after a run with another model into a new segmentation: both would be seen as one."""
+    addCT()
+    panel = openPanel()
+    ui, results = panel.ui, []
+    for _time in range(2):
+        ui.outputSegmentationSelector.setCurrentNode(None)
+        ui.applyButton.click()
+        host.waitUntil(lambda: not panel.logic.running)
+        results.append(panel.logic.result(ui.outputSegmentationSelector.currentNode()))
+        ui.showLobesBox.click()
+    first, second = results
+
+    def shown():
+        return [isShown(node) for result in results for node in (result.segmentationNode, result.regionsNode)]
+
+    assert shown() == [False, False, True, True]
+    ui.outputSegmentationSelector.setCurrentNode(first.segmentationNode)
+    assert shown() == [True, False, False, False]
+    assert ui.showOpacityBox.checked and not ui.showLobesBox.checked
+    ui.outputSegmentationSelector.setCurrentNode(None)  # for a third
+    assert shown() == [True, False, False, False]
+    ui.outputSegmentationSelector.setCurrentNode(second.segmentationNode)
+    assert shown() == [False, False, True, False]
+
+
+def test_a_correction_is_noticed_while_another_ct_is_chosen(openPanel, twoCTs, makeResult):
+    results = [makeResult(node) for node in twoCTs]
+    panel = openPanel()
+    panel.parent.show()
+    panel.ui.inputVolumeSelector.setCurrentNode(twoCTs[1])
+    results[0].segmentationNode.GetSegmentation().RemoveSegment("Consolidation")
+    assert not panel.ui.editedLabel.visible
+    panel.ui.inputVolumeSelector.setCurrentNode(twoCTs[0])
+    assert panel.ui.editedLabel.visible
+    panel.ui.measureButton.click()
+    assert not panel.ui.editedLabel.visible and not results[1].isEdited
+
+
 def test_findings_of_a_ct_that_is_gone_do_not_lie_over_the_next_one(openPanel, twoCTs, makeResult, host):
     first, second = twoCTs
     left = makeResult(first).segmentationNode

@@ -1,6 +1,8 @@
 """What a run leaves in the scene beside the findings, and what can be done with it: `makeResult` stands for a run."""
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -24,6 +26,21 @@ def putUnderTransform(*nodes):
     for node in nodes:
         node.SetAndObserveTransformNodeID(transformNode.GetID())
     return transformNode
+
+
+def putUnderSpline(node):
+    """A transform that is not linear."""
+    spline = vtk.vtkThinPlateSplineTransform()
+    random = np.random.default_rng(0)
+    for landmarks, spread in ((spline.SetSourceLandmarks, 0), (spline.SetTargetLandmarks, 2)):
+        points = vtk.vtkPoints()
+        for point in np.random.default_rng(1).uniform(-20, 20, (6, 3)):
+            points.InsertNextPoint(point + spread * random.normal(size=3))
+        landmarks(points)
+    spline.SetBasisToR()
+    transformNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    transformNode.SetAndObserveTransformToParent(spline)
+    node.SetAndObserveTransformNodeID(transformNode.GetID())
 
 
 def segmentArray(node, segmentID, volumeNode):
@@ -107,6 +124,46 @@ def test_running_again_replaces_lobes_probability_table_and_chart(addCT, makeRes
     np.testing.assert_allclose(probability, expected, atol=1e-6)
 
 
+def test_lungs_do_not_lie_over_their_lobes_after_another_run_either(addCT, makeResult, logic):
+    """Slicer shows the segments of the second run all; and without lobes there is nothing but the lungs to see."""
+    volumeNode = addCT()
+    result = makeResult(volumeNode)
+    display = result.regionsNode.GetDisplayNode()
+
+    def shown():
+        segmentIDs = result.regionsNode.GetSegmentation().GetSegmentIDs()
+        return [segmentID for segmentID in segmentIDs if display.GetSegmentVisibility(segmentID)]
+
+    for source, expected in (("atlas", LOBE_IDS), ("none", ["RightLung", "LeftLung"]), ("atlas", LOBE_IDS)):
+        makeResult(volumeNode, result.segmentationNode, "--lobe-source", source)
+        assert shown() == expected
+    logic._history.keep(result, beforeRun=True)
+    makeResult(volumeNode, result.segmentationNode, "--lobe-source", "none")
+    logic.undo(result)
+    assert shown() == LOBE_IDS
+
+
+def test_segments_that_somebody_has_added_to_the_lobes_stay(addCT, makeResult):
+    volumeNode = addCT()
+    result = makeResult(volumeNode)
+    vessels = np.zeros(slicer.util.arrayFromVolume(volumeNode).shape, np.uint8)
+    vessels[2:4] = 1
+    result.regionsNode.GetSegmentation().AddEmptySegment("Vessels", "Vessels")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(vessels, result.regionsNode, "Vessels", volumeNode)
+    makeResult(volumeNode, result.segmentationNode, "--lobe-source", "zones")
+    assert len(result.regionsNode.GetSegmentation().GetSegmentIDs()) == 1 + 6 + 2
+    np.testing.assert_array_equal(segmentArray(result.regionsNode, "Vessels", volumeNode), vessels)
+
+
+def test_a_chart_whose_values_were_deleted_is_drawn_again(addCT, makeResult):
+    volumeNode = addCT()
+    result = makeResult(volumeNode)
+    slicer.mrmlScene.RemoveNode(result.chartNode.GetNthPlotSeriesNode(0).GetTableNode())
+    chartNode = makeResult(volumeNode, result.segmentationNode).chartNode
+    for number in (0, 1):
+        assert chartNode.GetNthPlotSeriesNode(number).GetTableNode().GetNumberOfRows() == 5
+
+
 def test_the_chart_shows_the_share_of_each_lobe(addCT, makeResult):
     chartNode = makeResult(addCT()).chartNode
     series = [chartNode.GetNthPlotSeriesNode(i) for i in range(chartNode.GetNumberOfPlotSeriesNodes())]
@@ -145,6 +202,53 @@ def test_a_saved_scene_brings_the_whole_result_back(addCT, makeResult, logic, ho
     np.testing.assert_allclose(slicer.util.arrayFromVolume(loaded.probabilityNode), probability, atol=1e-6)
     # And it can be worked on: a threshold that nothing reaches.
     assert logic.relabel(loaded, 0.95).table[-1]["infection_ml"] < 1e-9 + loaded.table[-1]["infection_ml"]
+
+
+def test_corrections_are_noticed_in_a_loaded_scene_before_the_panel_is_opened(addCT, makeResult, logic, host, tmp_path):
+    """Of findings, lungs and lobes, in a scene that took the place of another or was added to it; not how they look."""
+    makeResult(addCT())
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"), {})
+    for clear in (True, False):
+        slicer.util.loadScene(str(tmp_path / "scene.mrb"), {"clear": clear})
+        results = map(logic.result, slicer.util.getNodesByClass("vtkMRMLSegmentationNode"))
+        (result,) = (result for result in results if result and not result.isEdited)
+        result.segmentationNode.GetDisplayNode().SetSegmentVisibility("Consolidation", False)
+        result.segmentationNode.GetSegmentation().GetSegment("Consolidation").SetColor(0, 0, 1)
+        result.regionsNode.CreateClosedSurfaceRepresentation()
+        assert not result.isEdited
+        result.segmentationNode.GetSegmentation().RemoveSegment("Consolidation")
+        assert result.isEdited
+        assert not logic.measure(result).isEdited
+        segment = segmentArray(result.regionsNode, "LeftLowerLobe", result.volumeNode).copy()
+        segment[3] = 1
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            segment, result.regionsNode, "LeftLowerLobe", result.volumeNode
+        )
+        assert result.isEdited
+
+
+def test_a_closed_scene_leaves_no_image_in_memory(addCT, module, fakeBackend, host):
+    """Neither by what watches the results nor by a run, be it that the scene was closed during it."""
+    panel = host.openModule(module)
+    for scenario in ("success", "stop"):
+        panel.logic._command = fakeBackend(scenario)
+        panel.ui.inputVolumeSelector.setCurrentNode(addCT())
+        panel.ui.applyButton.click()
+        host.waitUntil(lambda: panel.ui.logText.plainText or panel.ui.progressBar.maximum)
+        if scenario == "success":
+            host.waitUntil(lambda: not panel.logic.running)
+            panel.logic.relabel(panel.logic.result(panel.ui.outputSegmentationSelector.currentNode()), 0.6)
+        nodes = [
+            node for name in ("Volume", "Segmentation") for node in slicer.util.getNodesByClass(f"vtkMRML{name}Node")
+        ]
+        assert len(nodes) == (5 if scenario == "success" else 1)
+        references = [weakref.ref(node) for node in nodes]
+        del nodes
+        host.clearScene()
+        host.waitUntil(lambda: not panel.logic.running)
+        gc.collect()
+        assert [reference().GetName() for reference in references if reference() is not None] == []
+    host.closeModule(panel)
 
 
 def test_a_result_that_lost_its_ct_is_none(addCT, makeResult, logic):
@@ -204,6 +308,32 @@ class TestRelabelling:
             np.testing.assert_array_equal(labelsOf(result.segmentationNode, volumeNode), labels)
             assert (result.table, result.provenance) == (table, provenance)
         assert not logic.canUndo(result.segmentationNode)
+
+    def test_undo_does_not_pass_old_numbers_off_as_those_of_a_correction(self, addCT, makeResult, logic):
+        """Corrected, not measured, labelled anew, undone: the numbers are those from before the correction."""
+        volumeNode = addCT()
+        result = makeResult(volumeNode)
+        empty = np.zeros(slicer.util.arrayFromVolume(volumeNode).shape, np.uint8)
+        setLabels(result, empty)
+        result = logic.undo(logic.relabel(result, 0.6))
+        assert result.table[-1]["infection_ml"] > 0 and result.isEdited
+        result = logic.measure(result)
+        assert result.table[-1]["infection_ml"] == 0 and not result.isEdited
+        assert not logic.undo(logic.relabel(result, 0.6)).isEdited
+
+    @pytest.mark.parametrize("linear", [True, False])
+    def test_numbers_stay_when_the_ct_alone_is_put_under_a_transform(self, addCT, makeResult, logic, linear):
+        """As for a registration: what was found on a CT stays where it is on that CT."""
+        volumeNode = addCT(OBLIQUE)
+        result = logic.measure(makeResult(volumeNode))
+        if linear:
+            putUnderTransform(volumeNode)
+        else:
+            putUnderSpline(volumeNode)
+        assert logic.measure(result).table == result.table
+        labelled = logic.relabel(result, 0.5)
+        assert labelled.table == result.table
+        assert labelled.segmentationNode.GetTransformNodeID() == volumeNode.GetTransformNodeID(), "and follows it"
 
     def test_infection_beside_the_lung_belongs_to_the_nearest_lobe(self, addCT, makeResult, logic):
         volumeNode = ballsCT(addCT)

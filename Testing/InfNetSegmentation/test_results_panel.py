@@ -193,6 +193,35 @@ def test_3d_views_stay_where_the_user_has_turned_them(showResult, host, monkeypa
     assert panel.ui.show3DBox.checked and len(resets) == 1
 
 
+def test_what_was_hidden_as_a_whole_is_shown_one_by_one(showResult):
+    """As by the eye in the module Data, which hides both findings at once."""
+    panel, result = showResult()
+    ui, display = panel.ui, result.segmentationNode.GetDisplayNode()
+    display.SetVisibility(False)
+    panel.enter()
+    assert not ui.showOpacityBox.checked and not ui.showConsolidationBox.checked
+    ui.showOpacityBox.click()
+    assert display.GetVisibility() and display.GetSegmentVisibility("GroundGlassOpacity")
+    assert not display.GetSegmentVisibility("Consolidation") and not ui.showConsolidationBox.checked
+    ui.showConsolidationBox.click()
+    assert display.GetSegmentVisibility("GroundGlassOpacity") and display.GetSegmentVisibility("Consolidation")
+
+
+def test_entering_the_panel_again_and_again_leaves_nothing_behind(showResult):
+    from InfNetSegmentationLib import Edits
+
+    panel, _result = showResult()
+
+    def state():
+        observers = [panel.Observations, panel._resultsPanel._corrections.Observations, Edits._watched.Observations]
+        return [*map(len, observers), slicer.mrmlScene.GetNumberOfNodes()]
+
+    before = state()
+    for _time in range(20):
+        panel.enter()
+    assert state() == before
+
+
 def test_a_closed_scene_leaves_nothing_to_undo(showResult):
     panel, result = showResult()
     panel.logic.relabel(result, 0.3)
@@ -240,6 +269,8 @@ def test_go_to_disease(showResult, addCT):
         seen.append((panel.ui.lesionLabel.text.split(":")[0], sliceNode.GetSliceOffset()))
     large, small = ("1 of 2", pytest.approx(offsetOfSlice(2))), ("2 of 2", pytest.approx(offsetOfSlice(5)))
     assert seen == [large, small, large, small]
+    panel.ui.mostDiseaseButton.click()
+    assert panel.ui.lesionLabel.text == "", "the views show that lesion no longer"
 
 
 def test_where_there_is_no_disease_it_is_said(showResult, addCT):
@@ -269,6 +300,73 @@ def test_copy_and_csv_hold_all_columns(showResult, answerDialog, tmp_path):
     assert float(rows[0]["Ground-glass opacity mean (HU)"]) == -400
     panel.ui.copyLogButton.click()
     assert qt.QApplication.clipboard().text() == panel.ui.logText.plainText
+
+
+def test_what_is_given_away_has_the_cts_present_name(showResult, answerDialog, tmp_path, monkeypatch):
+    """Renamed so that the patient is not named; else table and chart would tell it still."""
+    import InfNetSegmentationLib.ResultsPanel as resultsPanel
+
+    shown = []
+    monkeypatch.setattr(resultsPanel, "showChart", shown.append)
+    panel, result = showResult()
+    result.volumeNode.SetName("case 1")
+    answerDialog(tmp_path / "table.csv")
+    panel.ui.saveTableButton.click()
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["Case"] for row in csv.DictReader(file)} == {"case 1"}
+    panel.ui.showChartButton.click()
+    assert shown[0].GetTitle() == "Infection of case 1"
+
+
+def test_a_deleted_table_or_chart_does_not_take_the_result_along(showResult, answerDialog, tmp_path, monkeypatch):
+    import InfNetSegmentationLib.ResultsPanel as resultsPanel
+
+    shown = []
+    monkeypatch.setattr(resultsPanel, "showChart", shown.append)
+    panel, result = showResult()
+    for node in (result.tableNode, result.chartNode):
+        slicer.mrmlScene.RemoveNode(node)
+    panel.enter()
+    assert panel.ui.resultsSection.visible
+    answerDialog(tmp_path / "table.csv")
+    panel.ui.saveTableButton.click()
+    assert len((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()) == 10
+    panel.ui.showChartButton.click()
+    assert shown[0].GetNumberOfPlotSeriesNodes() == 2
+    assert panel.logic.result(result.segmentationNode).chartNode is shown[0]
+
+
+def test_a_copy_has_the_threshold_that_the_slider_shows(showResult):
+    """Also when it is made before the slider has come to rest."""
+    import qt
+
+    panel, result = showResult()
+    panel.ui.resultThresholdSlider.value = 0.75
+    panel.ui.copyTableButton.click()
+    lines = [line.split("\t") for line in qt.QApplication.clipboard().text().splitlines()]
+    total = dict(zip(lines[0], lines[-1], strict=True))
+    values = slicer.util.arrayFromVolume(result.volumeNode)
+    ml = np.count_nonzero(values >= 200) * abs(np.prod(result.volumeNode.GetSpacing())) / 1000
+    assert float(total["Infection (mL)"]) == pytest.approx(ml, abs=1e-3)
+    assert panel.ui.undoButton.enabled and panel.ui.resultThresholdSlider.value == 0.75
+
+
+def test_nothing_is_labelled_while_a_run_reads_the_result(showResult, host, answerDialog, tmp_path, labelsOf):
+    panel, result = showResult()
+    before = labelsOf(result.segmentationNode, result.volumeNode)
+    answerDialog(tmp_path / "report.html")
+    panel.ui.resultThresholdSlider.value = 0.75
+    panel.ui.saveHtmlButton.click()
+    host.waitUntil(lambda: not panel.logic.running)
+    np.testing.assert_array_equal(labelsOf(result.segmentationNode, result.volumeNode), before)
+    assert panel.ui.resultThresholdSlider.value == 0.5 and not panel.ui.undoButton.enabled
+
+
+def test_a_long_name_does_not_widen_the_panel(showResult, addCT):
+    """The header of a section is as wide as its text in Slicer."""
+    panel, _result = showResult(addCT(name="Thorax " + 20 * "long" + " end"))
+    header = panel.ui.resultsSection.text
+    assert header.startswith("Results of Thorax long") and header.endswith(" end") and len(header) < 55
 
 
 def test_report_is_a_run_with_progress_that_leaves_the_result(showResult, answerDialog, host, tmp_path, monkeypatch):
@@ -328,7 +426,8 @@ def test_use_for_training_adds_a_labelled_case(showResult, host, monkeypatch, tm
         panel.ui.useForTrainingButton.click()
         (trainingPanel,) = opened
         cases = trainingPanel.ui.caseList
-        assert [cases.item(row).text() for row in range(cases.count)] == ["CT: CT infection"]
+        uses = "Ground-glass opacity as infection or ground glass (label 1); Consolidation as consolidation (label 2)"
+        assert cases.count == 1 and cases.item(0).text() == f"CT: CT infection ({uses})"
         assert trainingPanel.ui.makeLabelledButton.enabled
         host.closeModule(trainingPanel)
     finally:
@@ -407,9 +506,10 @@ def test_without_the_lungs_nothing_can_be_measured(showResult):
     assert panel.ui.measureButton.enabled
     slicer.mrmlScene.RemoveNode(result.regionsNode)
     panel.enter()
-    assert not panel.ui.measureButton.enabled and not panel.ui.resultThresholdSlider.enabled
-    for button in (panel.ui.saveHtmlButton, panel.ui.savePdfButton, panel.ui.exportDicomButton):
-        assert not button.enabled and "press Apply" in button.toolTip
+    ui = panel.ui
+    controls = (ui.measureButton, ui.resultThresholdSlider, ui.saveHtmlButton, ui.savePdfButton, ui.exportDicomButton)
+    for control in controls:
+        assert not control.enabled and "press Apply" in control.toolTip
 
 
 def test_numbers_follow_corrections(showResult):
@@ -427,7 +527,7 @@ class TestModels:
     def home(self, tmp_path, monkeypatch):
         from pathlib import Path
 
-        monkeypatch.setattr(Path, "home", lambda: tmp_path)
+        monkeypatch.setattr(Path, "home", classmethod(lambda _class: tmp_path))
         return tmp_path
 
     def writeModel(self, folder, name="mine", task="infection", sha256=None):

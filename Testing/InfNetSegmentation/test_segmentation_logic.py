@@ -290,6 +290,13 @@ def test_the_ct_keeps_its_name_in_the_backend(addCT, process):
     assert result.segmentationNode.GetName() == "../Müller: 5/2020 * infection"
 
 
+def test_names_may_be_longer_than_those_of_files(addCT, process, makeResult):
+    volumeNode = addCT(name=60 * "Лёгкие")
+    regionsNode = makeResult(volumeNode).regionsNode
+    regionsNode.SetName(300 * "lobes")
+    assert process(volumeNode, regionsNode=regionsNode).provenance["lobes"] == "existing"
+
+
 def test_a_name_with_an_ampersand_gives_files_that_a_scene_can_name(addCT, process, host, tmp_path):
     """Slicer writes a file's name into the scene as it is; the CT itself has a name that it can write."""
     volumeNode = addCT(name="Chest & abdomen")

@@ -302,6 +302,23 @@ def test_a_failed_run_tells_its_true_cause(openPanel, addCT, host, caplog, scena
     assert not segmentations()
 
 
+def test_an_error_is_copied_as_it_was_told(openPanel):
+    """Without the marks where the label may break its long words, which nobody sees and no search finds."""
+    import qt
+
+    panel = openPanel("success")
+    text = "C:\\Studies\\" + 40 * "long" + ".nrrd: cannot be read.\n\nCopy it again."
+    panel._showError(text)
+    label = panel.ui.errorLabel
+    assert label.text != text
+    assert label.contextMenuPolicy == qt.Qt.ActionsContextMenu
+    (action,) = label.actions()
+    assert action.text == "Copy"
+    action.trigger()
+    assert qt.QApplication.clipboard().text() == text
+    assert not label.textInteractionFlags & qt.Qt.TextSelectableByMouse, "a selection is copied with the marks"
+
+
 def test_a_new_region_of_interest_is_the_whole_ct_and_what_is_left_of_it_is_read(openPanel, addCT, host):
     volumeNode = addCT()
     panel = openPanel("success")
