@@ -15,10 +15,10 @@ def peak_memory_mb() -> float | None:
         return round(int(status.partition("VmHWM:")[2].split()[0]) / (1 << 10), 1)
     except (OSError, IndexError):
         pass
-    try:
-        import resource
-    except ImportError:
+    if sys.platform == "win32":
         return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
 

@@ -1,9 +1,13 @@
 """What the backend's tests share."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from toyslices import make_slices
+
+# OpenVINO tells Google Analytics of its use, and takes seconds for it, where a test imports it before its runtime does.
+sys.modules.setdefault("openvino_telemetry", None)
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

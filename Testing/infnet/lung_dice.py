@@ -8,14 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from overlap import dice
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "InfNetSegmentation"))
 LUNGS = REPOSITORY.parent / "shared" / "data" / "lungs"
-
-
-def dice(one, other):
-    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
 
 
 def cases():

@@ -36,7 +36,7 @@ def make_chest(grid=None, noise_hu=15.0, joined=False, left_lung=True, consolida
     The sides are the patient's: physical x is negative on the right. ``joined`` lets the lungs touch in front.
     """
     grid = grid or empty_grid()
-    x, y, z = _coordinates(grid)
+    x, y, z = coordinates(grid)
 
     def ellipsoid(centre, radii):
         return sum(((c - m) / r) ** 2 for c, m, r in zip((x, y, z), centre, radii, strict=True)) < 1
@@ -116,7 +116,7 @@ def write_dicom_series(image, folder, series="1", names=None, more_tags=()):
         writer.Execute(piece)
 
 
-def _coordinates(grid):
+def coordinates(grid):
     """Physical x, y, z (mm, LPS) of every voxel, each (z, y, x)."""
     indices = np.indices(grid.GetSize()[::-1])[::-1].reshape(3, -1)
     matrix = np.reshape(grid.GetDirection(), (3, 3)) * grid.GetSpacing()

@@ -1,6 +1,7 @@
 """Change over time: figures against subtraction, maps against lungs that were moved and lesions that were painted."""
 
 import csv
+import errno
 import json
 from dataclasses import replace
 
@@ -11,12 +12,15 @@ from infnet import cli
 from infnet.anatomy.lungs import SOURCE
 from infnet.errors import InputError, NoLungError
 from infnet.quantification import change as change_module
+from infnet.quantification import change_plot
+from infnet.quantification import registration as registration_module
 from infnet.quantification.change import FIGURES, RESOLVED, changes, comparison_warnings, in_order, map_change
 from infnet.quantification.change_plot import plot_changes
 from infnet.quantification.measurements import measure, voxel_ml
 from infnet.quantification.registration import Chest, LungRegistration, _folded, register_lungs
 from infnet.quantification.study import Study, write_study
-from phantoms import CONSOLIDATION_HU, DIRECTIONS, GGO_HU, empty_grid, make_chest
+from overlap import dice
+from phantoms import CONSOLIDATION_HU, DIRECTIONS, GGO_HU, coordinates, empty_grid, make_chest
 
 voxels = sitk.GetArrayFromImage
 RIGHT_GGO, LEFT_DENSE = (-75.0, 10.0, 20.0), (92.0, 48.0, -10.0)  # centres in the phantom
@@ -24,10 +28,7 @@ RIGHT_GGO, LEFT_DENSE = (-75.0, 10.0, 20.0), (92.0, 48.0, -10.0)  # centres in t
 
 def ball(grid, centre, radius):
     """Voxels of a grid within a ball, in mm."""
-    z, y, x = np.indices(grid.GetSize()[::-1])
-    matrix = np.reshape(grid.GetDirection(), (3, 3)) * grid.GetSpacing()
-    points = np.stack([x, y, z], -1) @ matrix.T + grid.GetOrigin()
-    return np.linalg.norm(points - centre, axis=-1) < radius
+    return np.linalg.norm(np.moveaxis(coordinates(grid), 0, -1) - centre, axis=-1) < radius
 
 
 def chest(grid=None, **options):
@@ -161,7 +162,7 @@ def test_a_moved_chest_with_a_new_and_a_resolved_lesion(tmp_path):
     }
     for (label, expected), centre in zip(truth.items(), (RIGHT_GGO, new, LEFT_DENSE), strict=True):
         called = (labels == label) & ball(earlier.ct, centre, 40)  # elsewhere, borders of other lesions
-        assert 2 * np.sum(called & expected) / (np.sum(called) + np.sum(expected)) > 0.75, label
+        assert dice(called, expected) > 0.75, label
     volumes = {1: "persistent", 2: "new", 3: "resolved"}
     for label, name in volumes.items():
         assert change.volumes_ml[name] == pytest.approx(np.sum(labels == label) * voxel_ml(earlier.ct))
@@ -180,8 +181,16 @@ def test_a_deformation_is_followed_within_the_lungs():
     assert registration.dice_after > max(0.97, registration.dice_before)
     back = sitk.Resample(later.findings, earlier.ct, registration.transform, sitk.sitkNearestNeighbor, 0)
     for label in (1, 2):
-        one, other = (voxels(i) == label for i in (earlier.findings, back))
-        assert 2 * np.sum(one & other) / (one.sum() + other.sum()) > 0.85
+        assert dice(voxels(earlier.findings) == label, voxels(back) == label) > 0.85
+
+
+def test_two_runs_give_one_registration(monkeypatch):
+    monkeypatch.setattr(registration_module, "_SAMPLES", 500)
+    earlier = chest(empty_grid((56, 48, 30), (6, 6, 8)))
+    later = moved(earlier, sitk.TranslationTransform(3, (6.0, -4.0, 9.0)))
+    one, other = (register_lungs(earlier, later).transform for _ in range(2))
+    for point in (RIGHT_GGO, LEFT_DENSE, (60.0, -30.0, 25.0)):
+        assert one.TransformPoint(point) == pytest.approx(other.TransformPoint(point), abs=1e-3)
 
 
 def test_lungs_that_do_not_fit_are_told_of():
@@ -288,3 +297,54 @@ def test_a_ct_that_is_gone_is_named(tmp_path, capsys):
     (tmp_path / "b" / "ct.nrrd").unlink()
     assert cli.main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(tmp_path / "out")]) == 3
     assert str(tmp_path / "b" / "ct.nrrd") in " ".join(capsys.readouterr().err.split("\n"))
+
+
+def test_a_study_that_lacks_an_image_is_told_before_others_are_registered(tmp_path, capsys, monkeypatch):
+    def register(*_):
+        raise AssertionError("minutes of work")
+
+    scan = chest()
+    for month in (1, 2, 3):
+        study(tmp_path / str(month), scan, f"2020-0{month}-01")
+    monkeypatch.setattr(change_module, "register_lungs", register)
+    arguments = ["compare", *(str(tmp_path / str(month)) for month in (1, 2, 3)), "-o", str(tmp_path / "out")]
+    for gone in ("ct.nrrd", "lungs.nrrd", "segmentation.seg.nrrd"):
+        (tmp_path / "3" / gone).rename(tmp_path / "elsewhere")
+        assert cli.main(arguments) == 3
+        assert str(tmp_path / "3" / gone) in " ".join(capsys.readouterr().err.split("\n"))
+        (tmp_path / "elsewhere").rename(tmp_path / "3" / gone)
+    sitk.WriteImage(sitk.Compose(scan.findings, scan.findings), tmp_path / "3/segmentation.seg.nrrd")
+    assert cli.main(arguments) == 3  # segments that overlap, as 3D Slicer saves them
+    assert "one value a voxel" in " ".join(capsys.readouterr().err.split("\n"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["a/b", "../../b", "x" * 300])
+def test_a_study_whose_name_is_no_file_s_is_told_before_the_work(tmp_path, capsys, monkeypatch, name):
+    for case in ("march", "april"):
+        study(tmp_path / case, chest())
+    values = json.loads((tmp_path / "april/result.json").read_text(encoding="utf-8"))
+    (tmp_path / "april/result.json").write_text(json.dumps({**values, "case": name}), encoding="utf-8")
+    monkeypatch.setattr(change_module, "register_lungs", None)
+    arguments = ["compare", str(tmp_path / "march"), str(tmp_path / "april"), "-o", str(tmp_path / "out")]
+    assert cli.main(arguments) == 7
+    assert name in " ".join(capsys.readouterr().err.split("\n")) and not (tmp_path / "out").exists()
+
+
+def test_a_comparison_that_cannot_be_written_leaves_the_one_before(tmp_path, capsys, at_rest, monkeypatch):
+    scan = chest()
+    study(tmp_path / "march", scan, "2020-03-01")
+    study(tmp_path / "april", scan, "2020-04-01")
+    output = tmp_path / "change"
+    arguments = ["compare", str(tmp_path / "march"), str(tmp_path / "april"), "-o", str(output)]
+    assert cli.main(arguments) == 0
+    before = {path: path.read_bytes() for path in output.iterdir()}
+    study(tmp_path / "later", paint(scan, RIGHT_GGO, 26, CONSOLIDATION_HU, 2), "2020-05-01")
+
+    def fill_disk(figure, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(change_plot, "write_plot", fill_disk)
+    assert cli.main([*arguments[:3], str(tmp_path / "later"), *arguments[3:]]) == 7
+    assert "No space left on device" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in output.iterdir()} == before

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from infnet import cli
 from infnet.anatomy.contrast import contrast_warnings
 from infnet.quantification.measurements import measure
-from phantoms import DIRECTIONS, empty_grid, make_chest, write_dicom_series
+from phantoms import DIRECTIONS, coordinates, empty_grid, make_chest, write_dicom_series
 
 BLOOD_HU = 45
 
@@ -29,12 +29,6 @@ def chest(blood_hu, direction="LPS", spacing=3.4, noise_hu=25.0):
     ct = sitk.GetImageFromArray(hu.round().astype(np.int16))
     ct.CopyInformation(grid)
     return ct, phantom
-
-
-def coordinates(grid):
-    indices = np.indices(grid.GetSize()[::-1])[::-1].reshape(3, -1)
-    points = np.reshape(grid.GetDirection(), (3, 3)) * grid.GetSpacing() @ indices + np.array(grid.GetOrigin())[:, None]
-    return points.reshape(3, *grid.GetSize()[::-1])
 
 
 @pytest.mark.parametrize("direction", ["LPS", "coronal, flipped", "oblique"])

@@ -6,17 +6,10 @@ import SimpleITK as sitk
 from infnet.anatomy.envelope import lung_envelope
 from infnet.anatomy.lungs import LEFT, RIGHT, lung_warnings, segment_lungs
 from infnet.errors import NoLungError
+from overlap import dice, share
 from phantoms import DIRECTIONS, empty_grid, make_chest
 
 voxels = sitk.GetArrayFromImage
-
-
-def dice(one, other):
-    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
-
-
-def share(part, whole):
-    return np.count_nonzero(part & whole) / np.count_nonzero(whole)
 
 
 def grid(direction="LPS"):

@@ -162,6 +162,13 @@ def test_openvino_takes_as_many_threads_as_it_is_told(told, monkeypatch):
     assert threads == 1 if told else 1 <= threads <= os.cpu_count()
 
 
+def test_openvino_tells_nobody_of_these_tests():
+    """Of the commands it cannot (`test_privacy.py`); here it may be imported before its runtime is."""
+    pytest.importorskip("openvino")
+    make_runtime("openvino", model(), CPU)
+    assert sys.modules["openvino_telemetry"] is None
+
+
 def test_precision_is_the_networks_and_the_answer_stays_float32():
     small = model()
     dtypes = []

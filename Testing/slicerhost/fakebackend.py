@@ -167,7 +167,7 @@ def fail(options):
 
 def lackMemory(options):
     send("progress", stage="infection", done=0, total=61)
-    message = "There is not the memory for one slice; close other programs."
+    message = "There is not enough memory for one slice; close other programs."
     send("error", code="out-of-memory", message=message)
     sys.exit(6)
 

@@ -8,8 +8,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import SimpleITK as sitk
 import slicer
-import vtk
 from infnet.anatomy.lungs import segment_lungs
+from InfNetSegmentationLib.Images import ijkToRAS, imageOf, labelsOf
+from InfNetSegmentationLib.Scene import FINDING_IDS
 from matplotlib.patches import Patch
 
 from slicerhost.views import SliceView, ThreeDView
@@ -54,7 +55,7 @@ def _styleSegments(segmentationNode):
 
 def _addLungs(volumeNode):
     """The lungs as a translucent surface in the 3D view, so that the place of a finding can be seen."""
-    labels = sitk.GetArrayFromImage(segment_lungs(_sitkImage(volumeNode)))
+    labels = sitk.GetArrayFromImage(segment_lungs(imageOf(volumeNode)))
     segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     segmentationNode.CreateDefaultDisplayNodes()
     segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
@@ -68,38 +69,17 @@ def _addLungs(volumeNode):
     return segmentationNode
 
 
-def _sitkImage(volumeNode):
-    """The volume as a SimpleITK image: RAS turned to LPS."""
-    ijkToLPS = np.diag([-1, -1, 1, 1]) @ _ijkToRAS(volumeNode)
-    spacing = np.linalg.norm(ijkToLPS[:3, :3], axis=0)
-    image = sitk.GetImageFromArray(slicer.util.arrayFromVolume(volumeNode))
-    image.SetSpacing(spacing.tolist())
-    image.SetOrigin(ijkToLPS[:3, 3].tolist())
-    image.SetDirection((ijkToLPS[:3, :3] / spacing).ravel().tolist())
-    return image
-
-
-def _ijkToRAS(volumeNode):
-    matrix = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
-
-
 def _mostDiseasedPoint(segmentationNode, volumeNode, rasAxis):
     """A RAS point on the slice with most infected voxels across ``rasAxis``; the middle of the CT if there are none."""
-    segmentation = segmentationNode.GetSegmentation()
-    segmentIDs = [segmentation.GetNthSegmentID(i) for i in range(segmentation.GetNumberOfSegments())]
-    infected = sum(
-        slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode) for segmentID in segmentIDs
-    )
-    ijkToRAS = _ijkToRAS(volumeNode)
-    voxelAxis = int(np.argmax(np.abs(ijkToRAS[rasAxis, :3])))  # i, j or k; arrays are (k, j, i)
+    infected = labelsOf(segmentationNode, FINDING_IDS, volumeNode) > 0
+    matrix = ijkToRAS(volumeNode)
+    voxelAxis = int(np.argmax(np.abs(matrix[rasAxis, :3])))  # i, j or k; arrays are (k, j, i)
     center = (np.array(infected.shape[::-1]) - 1) / 2
     if infected.any():
         arrayAxis = 2 - voxelAxis
         perSlice = infected.sum(axis=tuple(axis for axis in range(3) if axis != arrayAxis))
         center[voxelAxis] = np.argmax(perSlice)
-    return (ijkToRAS @ [*center, 1])[:3]
+    return (matrix @ [*center, 1])[:3]
 
 
 def _compose(images, case, segmentationNode, total, path):

@@ -122,30 +122,21 @@ sys.exit(demo.main([{str(chestPath)!r}, "-o", {str(tmp_path)!r}]))
     assert (tmp_path / "chest.csv").exists()
 
 
-def writeDicomSlices(image, folder, series="1"):
-    """Axial slices with file names in no order."""
-    folder.mkdir(exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    names = np.random.default_rng(0).permutation(image.GetDepth())
-    for k in range(image.GetDepth()):
-        slice_ = image[:, :, k]
-        position = image.TransformIndexToPhysicalPoint((0, 0, k))
-        for tag, value in {
-            "0008|0060": "CT",
-            "0020|000e": f"1.2.826.0.1.3680043.2.1125.{series}",
-            "0020|0032": "\\".join(map(str, position)),
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-            "0028|1052": "0",
-            "0028|1053": "1",
-        }.items():
-            slice_.SetMetaData(tag, value)
-        writer.SetFileName(folder / f"{series}-{names[k]:03}.dcm")
-        writer.Execute(slice_)
+@pytest.fixture
+def writeDicom(monkeypatch):
+    """Writes axial slices with file names in no order, by the function of the backend's tests."""
+    monkeypatch.syspath_prepend(demo.REPOSITORY / "Testing/infnet")
+    import phantoms
+
+    def write(image, folder, series="1"):
+        names = [f"{series}-{number:03}" for number in np.random.default_rng(0).permutation(image.GetDepth())]
+        phantoms.write_dicom_series(image, folder, series, names)
+
+    return write
 
 
-def test_dicom_slices_are_sorted_by_position(host, chestPath, tmp_path):
-    writeDicomSlices(sitk.ReadImage(chestPath), tmp_path)
+def test_dicom_slices_are_sorted_by_position(host, chestPath, writeDicom, tmp_path):
+    writeDicom(sitk.ReadImage(chestPath), tmp_path)
     volumeNode, warnings = demo.loadCT(tmp_path)
     assert any("7.0 mm apart" in warning for warning in warnings)
     expected = slicer.util.loadVolume(str(chestPath), {})
@@ -154,20 +145,20 @@ def test_dicom_slices_are_sorted_by_position(host, chestPath, tmp_path):
     np.testing.assert_allclose(volumeNode.GetOrigin(), expected.GetOrigin(), atol=1e-6)
 
 
-def test_several_dicom_series_are_told_or_refused(runDemo, chestPath, tmp_path, capsys, monkeypatch):
+def test_several_dicom_series_are_told_or_refused(runDemo, chestPath, writeDicom, tmp_path, capsys, monkeypatch):
     """As the backend does: the longest is taken with a warning; of equally long ones none."""
     monkeypatch.setattr("slicerhost.views.renderingProblem", lambda: "No picture in this test.")
     image = sitk.ReadImage(chestPath)
     folder = tmp_path / "dicom"
-    writeDicomSlices(image, folder, "1")
-    writeDicomSlices(image[:, :, 4:8], folder, "2")
+    writeDicom(image, folder, "1")
+    writeDicom(image[:, :, 4:8], folder, "2")
     _volumeNode, warnings = demo.loadCT(folder)
     assert "2 DICOM series" in warnings[0]
     status, _folder = runDemo(folder)
     assert status == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert [printed.count(warning) for warning in warnings] == [1] * len(warnings)
-    writeDicomSlices(image, folder, "3")
+    writeDicom(image, folder, "3")
     status, _folder = runDemo(folder)
     assert status == 1
     assert "several DICOM series" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import slicer
@@ -152,6 +153,7 @@ class ThreeDView(_View):
         self.renderer.ResetCameraScreenSpace()
 
 
+@cache
 def renderingProblem():
     """Why this machine cannot render offscreen, with the remedy, or None if it can.
 

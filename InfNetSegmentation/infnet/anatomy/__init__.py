@@ -1,1 +1,1 @@
-"""Lungs: where the infection is looked for, and what it is a share of."""
+"""Lungs and lobes: where the infection is looked for, and what it is a share of."""

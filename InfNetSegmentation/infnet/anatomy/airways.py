@@ -9,14 +9,18 @@ from skimage.measure import regionprops
 from infnet.anatomy.morphology import Mask, Spacing, dilate, in_mm
 
 _WALL_MM = 2.0
-_LARGEST_ML = 130.0
-_TRACHEA_SWAY_MM = 25.0
+_LARGEST_ML = 130.0  # of the lumen; where there is more, it has leaked into lung
+_TRACHEA_SWAY_MM = 25.0  # from its median place in the axial plane
 
 HU = NDArray[np.float32]
 
 
 def find_airways(hu: HU, air: Mask, spacing: Spacing) -> Mask:
-    """Trachea and main bronchi: grown from the trachea's lumen until the next step would leak into lung."""
+    """Trachea and main bronchi: grown from the trachea's lumen until the next step would leak into lung.
+
+    ``hu`` and ``air``, what of it may be airways, are axial, (z, y, x), ``spacing`` the same in mm. The mask has their
+    walls in it; it is empty where no trachea was found.
+    """
     airways = np.zeros_like(air)
     seeds = _trachea_seeds(hu, air, spacing)
     if not seeds:

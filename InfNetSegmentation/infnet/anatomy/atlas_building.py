@@ -22,7 +22,8 @@ from infnet.anatomy.lobe_atlas import (
     lung_distances,
     save_atlas,
 )
-from infnet.anatomy.recognition import LUNGMASK
+from infnet.anatomy.parting import LEFT, RIGHT
+from infnet.anatomy.recognition import LUNGMASK, label_table
 from infnet.anatomy.regions import LOBES
 from infnet.data.orientation import AxialView
 from infnet.data.volumes import read_image
@@ -35,9 +36,8 @@ class HandDrawnLobes:
 
     def __init__(self, path: Path) -> None:
         view = AxialView(read_image(path))
-        table = np.zeros(256, np.uint8)
-        table[list(LUNGMASK)] = [lobe.label for lobe in LUNGMASK.values()]  # the order of lungmask's labels, too
-        self.labels: NDArray[np.uint8] = table[view.array().astype(np.uint8)]
+        # The hand-drawn lobes are in the order of lungmask's.
+        self.labels: NDArray[np.uint8] = label_table(LUNGMASK)[view.voxels.astype(np.uint8)]
         self.spacing = view.spacing
 
     def lung(self, side: int) -> NDArray[np.bool_]:
@@ -69,11 +69,11 @@ def average(shapes: Sequence[LungShape]) -> LungShape:
 
 def leave_one_out(cases: Sequence[HandDrawnLobes]) -> NDArray[np.float64]:
     """Dice (case, lobe) of the lobes that an atlas of the other cases finds, given the case's lungs."""
-    shapes = {side: [case.shape(side) for case in cases] for side in (1, 2)}
+    shapes = {side: [case.shape(side) for case in cases] for side in (RIGHT, LEFT)}
     scores = np.zeros((len(cases), len(LOBES)))
     for i, case in enumerate(cases):
         found = np.zeros_like(case.labels)
-        for side in (1, 2):
+        for side in (RIGHT, LEFT):
             others = [shape for j, shape in enumerate(shapes[side]) if j != i]
             fill_lobes(found, case.lung(side), case.spacing, average(others))
         for k, lobe in enumerate(LOBES):
@@ -92,7 +92,7 @@ def main() -> None:
     options = parser.parse_args()
     cases = [HandDrawnLobes(path) for path in options.lobes]
     if options.output is not None:
-        save_atlas({side: average([case.shape(side) for case in cases]) for side in (1, 2)}, options.output)
+        save_atlas({side: average([case.shape(side) for case in cases]) for side in (RIGHT, LEFT)}, options.output)
         return
     scores = leave_one_out(cases)
     for path, row in zip(options.lobes, scores, strict=True):

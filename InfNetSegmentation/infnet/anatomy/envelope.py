@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
 from infnet.anatomy.morphology import Mask, Spacing
+from infnet.anatomy.parting import LEFT, RIGHT
 from infnet.data.orientation import AxialView
 
 _MARGIN_MM = 5.0
-_SIDES = (2, 1)  # labels of the lungs
 _ROUNDING = 1e-9  # of coordinates, in pixels
 
 Labels = NDArray[np.uint8]
@@ -30,7 +30,7 @@ def lung_envelope(lungs: Labels, spacing: Spacing) -> Labels:
     for section, found in zip(lungs, envelope, strict=True):
         if not section.any():
             continue
-        for side in _SIDES:
+        for side in (LEFT, RIGHT):
             ends = _ends(section == side)
             if not len(ends):
                 continue

@@ -23,10 +23,9 @@ from scipy import ndimage
 from scipy.optimize import least_squares
 
 from infnet.anatomy.morphology import box_of
-from infnet.anatomy.regions import LOBES
+from infnet.anatomy.regions import LOBES, LUNGS
 from infnet.data.orientation import AxialView
 from infnet.errors import AtlasError
-from infnet.reporting import Progress, silent
 from infnet.threads import in_threads
 
 ATLAS_FILE = Path(__file__).with_name("lobe_atlas.npz")
@@ -37,7 +36,7 @@ _MARGIN_MM = 25.0  # of a distance map around its lung
 _CLOSING_MM = 10.0  # some lung masks leave out the vessels at the hilum, some do not
 _FAR_MM = 20.0  # distances beyond it tell nothing about the surface
 _SAMPLES = 4000
-_STIFFNESS = 10.0  # mm of distance that a change of one half of the lung's size weighs as much as
+_STIFFNESS = 10.0  # mm of error at one sample, as which a coefficient of 1 (half the lung's size) counts
 _STEPS = 40
 _SMALLEST_VOXELS = 400  # of the grid: 50 mL
 _CUT_SECTION = 0.15  # of the lung's largest axial section
@@ -73,7 +72,7 @@ class LungShape:
     lobes: dict[int, Distances]
 
 
-def fit_atlas(lungs: sitk.Image, progress: Progress = silent) -> sitk.Image:
+def fit_atlas(lungs: sitk.Image) -> sitk.Image:
     """The lobes (uint8, 1 to 5 as of `infnet.anatomy.regions.LOBES`) of a lung mask (1 right, 2 left), on its grid.
 
     Every voxel of the lungs is in a lobe. Raises `AtlasError` if a lung is cut off by the scan, is too small or
@@ -85,16 +84,13 @@ def fit_atlas(lungs: sitk.Image, progress: Progress = silent) -> sitk.Image:
     boxes = {side: box_of(found) for side in _atlas() if (found := mask == side).any()}
 
     def fill(side: int) -> None:
-        if side in boxes:
-            _, *in_plane = boxes[side]
-            part = (slice(None), *in_plane)  # the height is kept: whether the scan cuts off a lung shows at its ends
-            lung = mask[part] == side
-            _check_whole(lung)
-            _fill(lobes[part], lung, view.spacing, _atlas()[side])
+        _, *in_plane = boxes[side]
+        part = (slice(None), *in_plane)  # the height is kept: whether the scan cuts off a lung shows at its ends
+        lung = mask[part] == side
+        _check_whole(lung)
+        _fill(lobes[part], lung, view.spacing, _atlas()[side])
 
-    progress("lobes", 0, 2)
-    in_threads(fill, 1, 2)
-    progress("lobes", 2, 2)
+    in_threads(fill, *boxes)
     return view.restore(lobes)
 
 
@@ -161,7 +157,7 @@ def _atlas() -> dict[int, LungShape]:
         half_mm = {name: file[name] for name in file.files}
     origin = np.zeros(3)
     shapes = {}
-    for side in (1, 2):
+    for side in (lung.label for lung in LUNGS):
         lung, *lobes = (Distances(values.astype(np.float32) / 2, origin) for values in half_mm[f"lung{side}"])
         labels = [lobe.label for lobe in LOBES if lobe.lung == side]
         shapes[side] = LungShape(lung, dict(zip(labels, lobes, strict=True)))

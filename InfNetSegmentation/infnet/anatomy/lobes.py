@@ -68,7 +68,7 @@ def segment_lobes(
     elif source == "zones":
         result = _zones(lungs, [])
     else:
-        result = _atlas_or_zones(lungs, source, progress)
+        result = _atlas_or_zones(lungs, source)
     progress("lobes", 2, 2)
     return result
 
@@ -80,9 +80,9 @@ def _segmented(image: sitk.Image, source: str) -> Lobes:
     return Lobes(image, source, False, warnings)
 
 
-def _atlas_or_zones(lungs: sitk.Image, source: str, progress: Progress) -> Lobes:
+def _atlas_or_zones(lungs: sitk.Image, source: str) -> Lobes:
     try:
-        image = fit_atlas(lungs, progress)
+        image = fit_atlas(lungs)
     except AtlasError as error:
         if source == "atlas":
             raise

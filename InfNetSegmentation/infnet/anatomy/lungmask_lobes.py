@@ -9,10 +9,9 @@ import os
 from pathlib import Path
 from pickle import UnpicklingError
 
-import numpy as np
 import SimpleITK as sitk
 
-from infnet.anatomy.recognition import LUNGMASK
+from infnet.anatomy.recognition import LUNGMASK, label_table
 from infnet.errors import MissingPackageError, UnavailableWeightsError
 
 _MODEL, _FILL_MODEL = "LTRCLobes", "R231"
@@ -22,7 +21,7 @@ def lungmask_ready() -> bool:
     """Whether lungmask is installed and has its weights: whether its use downloads nothing."""
     if importlib.util.find_spec("lungmask") is None:
         return False
-    # PyTorch's folder of downloads, which it tells itself after a second of import, as lungmask would.
+    # PyTorch's folder of downloads. PyTorch would tell it, but takes a second to import, and lungmask imports it.
     cache = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "torch")
     folder = Path(cache, "hub", "checkpoints").expanduser()
     if not any(folder.glob("*.pth")):
@@ -55,8 +54,6 @@ def lungmask_lobes(ct: sitk.Image) -> sitk.Image:
             "access to github.com and copy its folder torch/hub/checkpoints, or use the lobe atlas (--source atlas)."
         ) from error
     inferer = LMInferer(modelname=_MODEL, fillmodel=_FILL_MODEL, tqdm_disable=True)
-    table = np.zeros(256, np.uint8)
-    table[list(LUNGMASK)] = [lobe.label for lobe in LUNGMASK.values()]
-    lobes = sitk.GetImageFromArray(table[inferer.apply(ct)])
+    lobes = sitk.GetImageFromArray(label_table(LUNGMASK)[inferer.apply(ct)])
     lobes.CopyInformation(ct)
     return lobes

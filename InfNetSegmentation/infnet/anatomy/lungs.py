@@ -1,4 +1,4 @@
-"""A first lung mask by threshold and morphology.
+"""A lung mask by threshold and morphology.
 
 The steps are the classical ones (Hu, Hoffman and Reinhardt, IEEE TMI 2001): air inside the body, less the
 airways, in two parts, with a smooth border. A threshold does not see consolidated lung: what borders on the
@@ -14,8 +14,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from infnet.anatomy.airways import find_airways
-from infnet.anatomy.envelope import hull_of_pixels
+from infnet.anatomy.airways import HU, find_airways
+from infnet.anatomy.envelope import Labels, hull_of_pixels
 from infnet.anatomy.morphology import Box, Mask, Spacing, box_of, closing, dilate, erode, in_mm, opening
 from infnet.anatomy.parting import LEFT, RIGHT, are_beside, centre_of, means_of, shrink_factors, sizes_of, split_lungs
 from infnet.data.orientation import AxialView
@@ -41,9 +41,6 @@ _WALL_CLOSING_MM = 25.0  # the same for dense lung at the chest wall, in the axi
 _DENT_HEIGHT_MM = 90.0  # of the tallest dense lung that is regained at the ribs
 _LEAST_DENT_MM, _DEEPEST_DENT_MM = 10.0, 60.0  # shallower: ribs; deeper: the lung's other border
 _UNLIKELY_SHARE = 1 / 3  # of the other lung; healthy lungs are far from it
-
-Labels = NDArray[np.uint8]
-HU = NDArray[np.float32]
 
 
 def segment_lungs(ct: sitk.Image, progress: Progress = silent, name: object = "the CT") -> sitk.Image:

@@ -1,4 +1,7 @@
-"""The two lungs in a mask that does not tell them apart, parted at their narrowest connection."""
+"""The two lungs in a mask that does not tell them apart, parted at their narrowest connection.
+
+And what tells connected pieces from each other: their sizes, means, centres and places.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,10 +12,11 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from infnet.anatomy.morphology import Mask, Spacing, box_of
+from infnet.anatomy.regions import LUNGS
 from infnet.data.orientation import AxialView
 
-RIGHT, LEFT = 1, 2
-"""Labels of the lungs."""
+RIGHT, LEFT = (lung.label for lung in LUNGS)
+"""Labels of the lungs: 1, 2."""
 
 _WORKING_SPACING_MM = 2.0
 

@@ -8,6 +8,9 @@ the Chest Imaging Platform and Lung CT Segmenter.
 import re
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from infnet.anatomy.regions import LEFT, LOBES, LOWER_LOBE, LUNG, LUNGS, MIDDLE_LOBE, RIGHT, UPPER_LOBE, ZONES, Region
 from infnet.data.terminology import Code
 
@@ -46,6 +49,13 @@ LABEL_MAPS: tuple[tuple[int, Mapping[int, Region]], ...] = (
     (0x00FF, dict(zip((4, 5, 6, 7, 8), LOBES, strict=True))),
     (0xFFFF, {zone.label: zone for zone in ZONES}),  # the last: with its label 6, an image is none of lobes
 )
+
+
+def label_table(regions: Mapping[int, Region], size: int = 256) -> NDArray[np.uint8]:
+    """The regions' own labels by the labels that somebody else's image has for them; 0 for those of no region."""
+    table = np.zeros(size, np.uint8)
+    table[list(regions)] = [region.label for region in regions.values()]
+    return table
 
 
 def recognise(name: str, terminology: str = "") -> Region | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from infnet.anatomy.existing_lobes import read_lobes
+from infnet.data.itk_names import itk_name
 from infnet.errors import MissingPackageError, ToolError
 
 _COMMAND = "TotalSegmentator"
@@ -31,14 +32,17 @@ def totalsegmentator_lobes(ct: sitk.Image, lungs: sitk.Image) -> sitk.Image:
         )
     with tempfile.TemporaryDirectory(prefix="infnet-") as folder:
         source, result = Path(folder, "ct.nii.gz"), Path(folder, "lobes.nii.gz")
-        sitk.WriteImage(ct, source)
+        sitk.WriteImage(ct, itk_name(source))
         # Its usual settings let it tell its makers of each run; these are its settings for this one.
         settings = {"totalseg_id": "", "send_usage_stats": False, "prediction_counter": 0}
         Path(folder, "config.json").write_text(json.dumps(settings), encoding="utf-8")
         environment = os.environ | {"TOTALSEG_HOME_DIR": folder, "TOTALSEG_WEIGHTS_PATH": str(_weights())}
         arguments = ["-i", source, "-o", result, "--ml", "--roi_subset", *(f"lung_{lobe}" for lobe in _LOBES)]
         words = [command, *map(str, arguments)]
-        done = subprocess.run(words, env=environment, capture_output=True, encoding="utf-8", check=False)
+        # On Windows what it says is in the code page of the country.
+        done = subprocess.run(
+            words, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         if done.returncode != 0 or not result.exists():
             reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
             raise ToolError(f"TotalSegmentator failed ({reason}); use the lobe atlas (--source atlas).")

@@ -3,7 +3,7 @@
 import numpy as np
 import SimpleITK as sitk
 
-from infnet.anatomy.regions import ZONES
+from infnet.anatomy.regions import LUNGS, ZONES
 from infnet.data.orientation import AxialView
 
 
@@ -16,13 +16,13 @@ def lung_zones(lungs: sitk.Image) -> sitk.Image:
     view = AxialView(lungs)
     mask = view.array()
     zones = np.zeros_like(mask)
-    for lung in (1, 2):
-        upper, middle, lower = (zone.label for zone in ZONES if zone.lung == lung)
-        slices = np.flatnonzero((mask == lung).any(axis=(1, 2)))
+    for side in (lung.label for lung in LUNGS):
+        upper, middle, lower = (zone.label for zone in ZONES if zone.lung == side)
+        slices = np.flatnonzero((mask == side).any(axis=(1, 2)))
         if not len(slices):
             continue
         bottom, height = slices[0], slices[-1] - slices[0] + 1
         for z in slices:
             third = int(3 * (z - bottom + 0.5) / height)
-            zones[z][mask[z] == lung] = (lower, middle, upper)[third]
+            zones[z][mask[z] == side] = (lower, middle, upper)[third]
     return view.restore(zones)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from infnet.data.itk_names import itk_name
 from infnet.errors import GeometryError, InputError, UnreadableImageError
 
 _CT_IMAGE_STORAGE = b"1.2.840.10008.5.1.4.1.1.2\0"  # DICOM PS3.4, B.5; padded to an even length
@@ -33,9 +34,10 @@ def dicom_files(folder: Path) -> tuple[Sequence[str], list[str]]:
     the longest.
     """
     _refuse_odd_entries(folder)
+    name = itk_name(folder)
     series = {
-        uid: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
-        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        uid: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(name, uid)
+        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(name)
     }
     _refuse_damaged_slices(folder, {Path(file).name for files in series.values() for file in files})
     if not series:

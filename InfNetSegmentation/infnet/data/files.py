@@ -5,15 +5,17 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from infnet.errors import OutputError
 
 _UNFINISHED, _LOCK = ".infnet-", ".lock"
+_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 def check_output(path: Path, endings: Sequence[str]) -> None:
@@ -66,15 +68,17 @@ def written_whole(path: Path) -> Iterator[Path]:
     block or the renaming fails with an operating system's or SimpleITK's error. The temporary file is removed in any
     case but a kill (`remove_unfinished`).
     """
-    # No longer than a name may be, and no other process's, whatever computer or container it is in.
-    temporary = path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}-{path.name[-40:]}")
+    # No longer than a name may be, and no other process's, whatever computer or container it is in. In ASCII, since on
+    # Windows not all libraries find other names.
+    ending = path.name[-40:].encode("ascii", "replace").decode().replace("?", "_")
+    temporary = path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}-{ending}")
     try:
         with locked(temporary.with_name(temporary.name + _LOCK), timeout=0):
             try:
                 yield temporary
                 with temporary.open("rb+") as file:
                     os.fsync(file.fileno())
-                temporary.replace(path)
+                _insist(partial(temporary.replace, path))
             finally:
                 temporary.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
@@ -107,19 +111,45 @@ def written_together(folder: Path, last: str, optional: Sequence[str] = ()) -> I
     is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _sole_writer(folder), TemporaryDirectory(prefix=_UNFINISHED, dir=folder) as unfinished:
-            new = Path(unfinished)
+        with folder_aside(folder):  # where none can be made, filelock up to 3.29.7 waits for ever on Windows
+            pass
+        with _sole_writer(folder), folder_aside(folder) as new:
             yield new
             for name in (last, *optional):
-                (folder / name).unlink(missing_ok=True)
+                _insist(partial((folder / name).unlink, missing_ok=True))
             for file in sorted(new.iterdir(), key=lambda file: file.name == last):
-                file.replace(folder / file.name)
+                _insist(partial(file.replace, folder / file.name))
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror}).") from error
     finally:
         if is_new:
             with suppress(OSError):  # it has files, or was never made
                 folder.rmdir()
+
+
+@contextmanager
+def folder_aside(folder: Path) -> Iterator[Path]:
+    """A new folder in ``folder``, removed after the block, for files that are moved out of it when they are finished.
+
+    Not one of `tempfile`: on Windows its files stay closed to all but their maker wherever they are moved to, and in a
+    folder that cannot be written to it would try for ever (Python's issues 118486 and 66305). Raises OSError.
+    """
+    new = folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+    new.mkdir()
+    try:
+        yield new
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _insist(work: Callable[[], object]) -> None:
+    """Try for 1.5 s: on Windows a file that a program has open, if only to read it, is neither replaced nor removed."""
+    for pause_s in _PAUSES_S:
+        with suppress(PermissionError):
+            work()
+            return
+        time.sleep(pause_s)
+    work()
 
 
 @contextmanager

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from infnet.data.itk_names import itk_name
+
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 _NRRD_ENDINGS, _METAIMAGE_ENDINGS = (".nrrd", ".nhdr"), (".mha", ".mhd")
+_NIFTI_START = 352  # the first byte that voxels can have, but for those of files without extension (NIfTI-1, 2003)
 _LONGEST_HEADER = 1 << 20
 _BLOCK = 1 << 20
 _ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
@@ -22,7 +25,7 @@ _METAIMAGE_HEADER = re.compile(rb".*?^ElementDataFile *= *([^\r\n]*)\r?\n", re.D
 
 def write_checked(image: sitk.Image, path: Path) -> None:
     """Write an image, compressed. Raises OSError where not all of it could be written, which ITK does not tell of."""
-    sitk.WriteImage(image, path, useCompression=True)
+    sitk.WriteImage(image, itk_name(path), useCompression=True)
     try:
         is_whole = damage(path) is None
     except RuntimeError:  # not even its header
@@ -48,15 +51,20 @@ def damage(path: Path) -> str | None:
 
 def _nifti_damage(path: Path) -> str | None:
     reader = _header(path)
-    size = float(reader.GetMetaData("vox_offset")) + _values(reader) * int(reader.GetMetaData("bitpix")) / 8
-    if not path.name.lower().endswith(".gz"):
-        return "truncated" if path.stat().st_size < size else None
-    try:
-        with gzip.open(path) as file:
-            there = sum(len(block) for block in iter(lambda: file.read(_BLOCK), b""))
-    except (EOFError, zlib.error):
-        return "truncated or damaged"
-    return "truncated" if there < size else None
+    start = float(reader.GetMetaData("vox_offset"))
+    size = start + _values(reader) * int(reader.GetMetaData("bitpix")) / 8
+    if path.name.lower().endswith(".gz"):
+        try:
+            with gzip.open(path) as file:
+                there = sum(len(block) for block in iter(lambda: file.read(_BLOCK), b""))
+        except (EOFError, zlib.error):
+            return "truncated or damaged"
+    else:
+        there = path.stat().st_size
+    if there < size:
+        return "truncated"
+    # Where a header tells of no possible start, ITK reads on from the header's end.
+    return "damaged: its header does not tell where its voxels start" if start < _NIFTI_START and there > size else None
 
 
 def _has_dimensions(path: Path) -> bool:
@@ -85,7 +93,7 @@ def _compressed_damage(path: Path) -> str | None:
 
 def _header(path: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     reader.ReadImageInformation()
     return reader
 

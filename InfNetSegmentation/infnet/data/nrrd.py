@@ -53,7 +53,7 @@ def nrrd_chunks(
         "space origin": _vector(origin),
     }
     yield ("\n".join(["NRRD0004", *(f"{name}: {value}" for name, value in fields.items())]) + "\n\n").encode()
-    # Of probabilities, runs are all that can be made smaller: twice as fast as with a search, and the file no larger.
+    # In probabilities only runs of zeros repeat: to look for nothing else is twice as fast, and the file no larger.
     gzip = zlib.compressobj(1, wbits=31, strategy=zlib.Z_RLE)
     for slab in slabs:
         voxels = np.ascontiguousarray(slab, little_endian).data.cast("B")

@@ -18,7 +18,8 @@ from infnet.data.integrity import write_checked
 from infnet.errors import InputError
 
 SEGMENTATION_ENDING = ".seg.nrrd"
-_PROVENANCE_TAG = "InfNet.Provenance:"
+_TERMINOLOGY_TAG = "TerminologyEntry"
+_PROVENANCE_TAG = "InfNet.Provenance"
 
 
 class Segment(Protocol):
@@ -77,10 +78,9 @@ def read_provenance(image: sitk.Image) -> dict[str, Any]:
     Raises `InputError` where it is damaged.
     """
     key = "Segment0_Tags"
-    tags = image.GetMetaData(key).split("|") if image.HasMetaDataKey(key) else []
-    texts = [tag.removeprefix(_PROVENANCE_TAG) for tag in tags if tag.startswith(_PROVENANCE_TAG)]
+    text = _tag(image.GetMetaData(key) if image.HasMetaDataKey(key) else "", _PROVENANCE_TAG)
     try:
-        return dict(json.loads(texts[0])) if texts else {}
+        return dict(json.loads(text)) if text is not None else {}
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"The provenance in the segmentation's header is damaged ({error}).") from error
 
@@ -101,8 +101,7 @@ def label_segments(image: sitk.Image, label_of: Callable[[str, str], int | None]
     layers = np.moveaxis(layers, -1, 0) if image.GetNumberOfComponentsPerPixel() > 1 else layers[None]
     labels = np.zeros(layers.shape[1:], np.uint8)
     for fields in _segments(image):
-        entry = re.search(r"TerminologyEntry:([^|]*)", fields.get("Tags", ""))
-        label = label_of(fields.get("Name", ""), entry[1] if entry else "")
+        label = label_of(fields.get("Name", ""), _tag(fields.get("Tags", ""), _TERMINOLOGY_TAG) or "")
         if label is not None:
             try:
                 inside = layers[int(fields.get("Layer", 0))] == int(fields.get("LabelValue", 1))
@@ -110,9 +109,7 @@ def label_segments(image: sitk.Image, label_of: Callable[[str, str], int | None]
                 raise InputError(f"Segment {fields.get('Name')}: no such layer or label; save it again.") from error
             labels[inside] = np.maximum(labels[inside], label)
     result = sitk.GetImageFromArray(labels)
-    result.SetSpacing(image.GetSpacing())
-    result.SetOrigin(image.GetOrigin())
-    result.SetDirection(image.GetDirection())
+    result.CopyInformation(image)
     return result
 
 
@@ -128,10 +125,15 @@ def _segments(image: sitk.Image) -> list[dict[str, str]]:
 def _tags(segment: Segment, provenance: Mapping[str, Any]) -> str:
     # A bar ends a tag, and Slicer knows no escape for it; JSON does.
     tags = {
-        _PROVENANCE_TAG.removesuffix(":"): json.dumps(provenance).replace("|", "\\u007c"),
-        "TerminologyEntry": segment.terminology,
+        _PROVENANCE_TAG: json.dumps(provenance).replace("|", "\\u007c"),
+        _TERMINOLOGY_TAG: segment.terminology,
     }
     return "".join(f"{key}:{value}|" for key, value in tags.items())
+
+
+def _tag(tags: str, name: str) -> str | None:
+    """The value of one of a segment's tags; None where it has none of this name."""
+    return next((tag.removeprefix(f"{name}:") for tag in tags.split("|") if tag.startswith(f"{name}:")), None)
 
 
 def _reference_geometry(image: sitk.Image) -> str:

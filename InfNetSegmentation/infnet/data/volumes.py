@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from infnet.data.dicom_folder import dicom_files, read_dicom_folder, without_itk_warnings
 from infnet.data.files import written_whole
 from infnet.data.integrity import NIFTI_ENDINGS, damage, write_checked
+from infnet.data.itk_names import itk_name
 from infnet.errors import (
     InputError,
     InputNotFoundError,
@@ -70,6 +71,15 @@ def read_image(path: Path) -> sitk.Image:
     return _read(path)[0]
 
 
+def dicom_tags(path: Path, *tags: str) -> list[str]:
+    """The values of ``tags`` ("0020|000e") in a CT's DICOM header, that of the series used; "" for what it lacks."""
+    reader = sitk.ImageFileReader()
+    with without_itk_warnings():
+        reader.SetFileName(dicom_files(path)[0][0] if path.is_dir() else itk_name(path))
+        reader.ReadImageInformation()
+    return [reader.GetMetaData(tag).strip("\0 ") if reader.HasMetaDataKey(tag) else "" for tag in tags]
+
+
 def write_image(image: sitk.Image, path: Path) -> None:
     """Write an image, compressed. Raises `OutputError`; then there is no new file, and an old one is untouched."""
     check_geometry(image, path)
@@ -114,16 +124,16 @@ def _read_file(path: Path) -> sitk.Image:
         path.open("rb").close()  # of a file that may not be read, ITK says that there is none
         if not path.name.lower().endswith(_READ_WHILE_CHECKED):
             _check_undamaged(path)
-            return sitk.ReadImage(path)
+            return sitk.ReadImage(itk_name(path))
         with ThreadPoolExecutor(max_workers=1) as thread:
-            reading = thread.submit(sitk.ReadImage, path)
+            reading = thread.submit(sitk.ReadImage, itk_name(path))
             _check_undamaged(path)
         return reading.result()
     except (RuntimeError, EOFError) as error:
         reason = str(error).strip().splitlines()[-1]
         if is_out_of_memory(error):
             raise OutOfMemoryError(
-                f"{path}: there is not the memory for an image of the size that its header tells; close other "
+                f"{path}: there is not enough memory for an image of the size that its header tells; close other "
                 "programs, or crop the CT."
             ) from error
         raise UnreadableImageError(
@@ -134,15 +144,6 @@ def _read_file(path: Path) -> sitk.Image:
 def _check_undamaged(path: Path) -> None:
     if found := damage(path):
         raise UnreadableImageError(f"{path} is {found}; copy or export it again.")
-
-
-def dicom_tags(path: Path, *tags: str) -> list[str]:
-    """The values of ``tags`` ("0020|000e") in a CT's DICOM header, that of the series used; "" for what it lacks."""
-    reader = sitk.ImageFileReader()
-    with without_itk_warnings():
-        reader.SetFileName(str(dicom_files(path)[0][0] if path.is_dir() else path))
-        reader.ReadImageInformation()
-    return [reader.GetMetaData(tag).strip("\0 ") if reader.HasMetaDataKey(tag) else "" for tag in tags]
 
 
 def _doubt_about_values(image: sitk.Image, path: Path) -> str | None:

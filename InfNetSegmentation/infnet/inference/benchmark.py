@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from infnet.anatomy.envelope import lung_envelope
 from infnet.anatomy.lungs import segment_lungs
+from infnet.data.itk_names import itk_name
 from infnet.data.orientation import AxialView
 from infnet.devices import supports_bf16
 from infnet.inference.runtimes import Runtime, make_runtime
@@ -158,7 +159,7 @@ def write_phantom(path: Path) -> None:
     image = sitk.GetImageFromArray(hu.round().astype(np.int16))
     image.SetSpacing((350 / 255, 350 / 255, 240 / 47))
     image.SetOrigin((-175, -175, -120))
-    sitk.WriteImage(image, path)
+    sitk.WriteImage(image, itk_name(path))
 
 
 def _seconds(runtime: Runtime, images: tuple[FloatImages, ...]) -> tuple[float, float]:

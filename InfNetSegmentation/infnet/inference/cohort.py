@@ -24,7 +24,11 @@ Work = Callable[[Case], None]
 """What is done with a case: it makes the study, or raises. For workers it has to be picklable."""
 
 _VOLUME_ENDINGS = (*IMAGE_ENDINGS, ".mhd")
-_NO_IMAGES = ("DICOMDIR", "README")  # what lies beside images on a CD
+_NO_IMAGES = ("DICOMDIR", "README", "DESKTOP", "THUMBS")  # what lies beside images on a CD, and on Windows
+# What no system takes for a folder: some signs, a dot or a space at the end, and on Windows the names of devices.
+_NAME = re.compile(
+    r"(?!(con|prn|aux|nul|com\d|lpt\d)(\.|$))[^/\\:*?\"<>|\x00-\x1f]*[^/\\:*?\"<>|\x00-\x1f. ]", re.IGNORECASE
+)
 _STOP_IS_LOOKED_FOR_S = 1.0
 
 
@@ -53,7 +57,7 @@ def read_cases(path: Path) -> list[Case]:
         raise InputError(f"{path}: no cases in it.")
     seen: set[str] = set()
     for case in cases:
-        if not re.fullmatch(r"[^/\\:*?\"<>|]*[^/\\:*?\"<>|. ]", case.name):  # what no system takes for a folder
+        if not _NAME.fullmatch(case.name):
             raise InputError(f"{path}: the case's name '{case.name}' is to be a folder's; rename it.")
         if case.name.casefold() in seen:
             raise InputError(f"{path}: several cases are called {case.name}; give each a name of its own.")
@@ -108,12 +112,11 @@ def write_failures(cases: Sequence[Case], outcomes: Sequence[Outcome], folder: P
 
 
 def failure_of(outcomes: Sequence[Outcome], table: Path) -> InfNetError | None:
-    """The error of the whole run: of the kind of its cases' errors where that is one, None where there is none."""
+    """The error of the whole run: with the exit status of its cases' errors if they share one; None without errors."""
     errors = [outcome.error for outcome in outcomes if outcome.error]
     if not errors:
         return None
-    kinds = {type(error) for error in errors}
-    kind = kinds.pop() if len(kinds) == 1 else InfNetError
+    kind = type(errors[0]) if len({error.exit_status for error in errors}) == 1 else InfNetError
     return kind(f"{len(errors)} of {len(outcomes)} cases failed, the first: {errors[0]} All of them: {table}")
 
 
@@ -194,6 +197,7 @@ def _outcomes_of_cluster(
 ) -> Iterator[Outcome]:
     try:
         from distributed import Client, LocalCluster, wait
+        from distributed import TimeoutError as NoneEndedError  # not Python's own before 3.11
     except ImportError as error:
         raise MissingPackageError("Several workers need Dask: pip install distributed.") from error
     try:
@@ -216,7 +220,7 @@ def _outcomes_of_cluster(
                     done, _ = wait(  # type: ignore[no-untyped-call]
                         list(pending), timeout=_STOP_IS_LOOKED_FOR_S, return_when="FIRST_COMPLETED"
                     )
-                except TimeoutError:
+                except NoneEndedError:
                     ended(len(cases) - len(pending))
                     continue
                 for future in done:

@@ -43,7 +43,7 @@ class SlicePredictor:
     ``precision`` as in `infnet.devices.choose_precision`, ``runtime`` as in `infnet.inference.runtimes`. Raises
     InvalidModelError for models that are of another task, or cannot do without the other.
 
-    Where memory is short, batches get smaller, and where a device has not the memory for one slice, the CPU goes on.
+    Where memory is short, batches get smaller, and where a device has not enough memory for one slice, the CPU goes on.
     Each call starts with the device and the batch asked for again: a case does not pay for the one before.
     """
 
@@ -161,7 +161,7 @@ class SlicePredictor:
             elif self._device != "cpu":
                 self._move_to_cpu()
             else:
-                raise OutOfMemoryError("There is not the memory for one slice; close other programs.")
+                raise OutOfMemoryError("There is not enough memory for one slice; close other programs.")
 
     def _start(self) -> None:
         self._warnings: list[str] = []
@@ -170,7 +170,7 @@ class SlicePredictor:
 
     def _move_to_cpu(self) -> None:
         self._warnings.append(
-            f"The device {self._device} had not the memory for one slice; the CPU went on, which takes longer."
+            f"The device {self._device} had not enough memory for one slice; the CPU went on, which takes longer."
         )
         self._use("cpu", "32")
         self._batch_size = _CPU_BATCH

@@ -11,8 +11,8 @@ Box = tuple[slice, slice]  # rows (y), columns (x) of an axial slice
 FloatSlice = NDArray[np.float32]
 
 LOWEST_THRESHOLD = 0.05
-"""From this probability on, the finding of each voxel is told whatever the threshold: a result of any threshold above
-it can be labelled by any other one without the networks, exactly as they would have been asked with that one."""
+"""From this probability on, the networks tell the finding of each voxel, whatever the threshold. A result can therefore
+be labelled by any other threshold above this without them, voxel for voxel as a run with that threshold would be."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,11 @@ class SliceLook:
         if not lungs.any():
             return {}
         around_all = _box(lungs.max(axis=0))
-        return {
-            int(z): (
-                self._widened(box[0], around_all[0]),
-                self._widened(box[1], around_all[1]),
-            )
-            for z in np.flatnonzero(lungs.any(axis=(1, 2)))
-            for box in [_box(lungs[z])]
-        }
+        crops = {}
+        for z in np.flatnonzero(lungs.any(axis=(1, 2))):
+            rows, columns = (self._widened(*parts) for parts in zip(_box(lungs[z]), around_all, strict=True))
+            crops[int(z)] = rows, columns
+        return crops
 
     def _widened(self, part: slice, whole: slice) -> slice:
         """``part`` widened to the smallest crop about its middle, within ``whole``."""

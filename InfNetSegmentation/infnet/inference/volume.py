@@ -20,7 +20,6 @@ from infnet.reporting import Progress, silent
 
 Predictor = Callable[[Iterable[NDArray[np.float32]]], Iterator[SlicePrediction]]
 
-
 _PIXEL_TYPES = {"float32": sitk.sitkFloat32, "uint8": sitk.sitkUInt8}
 
 
@@ -106,6 +105,7 @@ def segment_volume(
     for the predictor is added to ``seconds``, as "network".
     """
     look = look or SliceLook()
+    seconds = {} if seconds is None else seconds
     view, lung_view = AxialView(ct), AxialView(lungs)
     envelope = lung_envelope(lung_view.voxels, view.spacing)
     crops = look.crops(envelope)
@@ -121,7 +121,7 @@ def segment_volume(
         progress("infection", 0, len(crops))
         predictions = predictor(look.render(view.voxels[z][box]) for z, box in crops.items())
         for done, (z, box) in enumerate(crops.items(), start=1):
-            with timed({} if seconds is None else seconds, "network"):
+            with timed(seconds, "network"):
                 prediction = next(predictions)
             without_infection += not prediction.passed
             # In memory as the CT is, since `joined` goes over them again and again.

@@ -20,7 +20,9 @@ from infnet.errors import GeometryError, InputError, NoLungError
 AS_GIVEN = " (as given)"
 """What results add to the name of a lung mask that was given: it is the user's, and findings do not widen it."""
 
-_ON_BOTH_SIDES = (0.3, 0.7)  # of the way between the lungs' centres; a third of a lung, by its height, is beyond
+# From the right lung's centre (0) to the left one's (1): where a mask's centre is that of no single lung. The centre of
+# a third of a lung, by its height, lies outside.
+_ON_BOTH_SIDES = (0.3, 0.7)
 
 
 def read_lungs(path: Path, ct: sitk.Image) -> sitk.Image:
@@ -59,7 +61,7 @@ def _side_of(lung: Mask, ct: sitk.Image, path: Path) -> int:
     try:
         found = AxialView(segment_lungs(ct)).array()
     except NoLungError as error:
-        raise InputError(f"{path}: one lung, of which the CT does not tell the side; {remedy}") from error
+        raise InputError(f"{path}: one lung, and the CT does not tell which; {remedy}") from error
     right, left = found == RIGHT, found == LEFT
     if not (right.any() and left.any()):  # the mask may be that of the other one, wholly consolidated
         seen, unseen = (RIGHT, LEFT) if right.any() else (LEFT, RIGHT)
@@ -118,7 +120,7 @@ def _any(image: sitk.Image) -> bool:
 
 def _checked(image: sitk.Image, path: Path, highest: int) -> sitk.Image:
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(f"{path}: not a label image of three dimensions with one value a voxel.")
+        raise InputError(f"{path}: not a three-dimensional label image with one value a voxel.")
     labels = sitk.GetArrayViewFromImage(image)
     if labels.min() < 0 or labels.max() > highest or (labels.dtype.kind == "f" and np.any(labels % 1)):
         raise InputError(

@@ -8,7 +8,7 @@ _ROUNDING = 1e-6  # of a voxel: two voxels' volume is that of two voxels, whatev
 
 
 def without_small_lesions(findings: NDArray[np.uint8], minimum_ml: float, voxel_ml: float) -> NDArray[np.uint8]:
-    """The findings' labels without the lesions of less than ``minimum_ml``: a copy, or the findings if none is.
+    """The findings' labels without the lesions of less than ``minimum_ml``: a copy, or ``findings`` itself.
 
     ``findings`` are labels of any shape (0 background), ``voxel_ml`` the volume of a voxel. A lesion is a connected
     piece of all findings together, over faces, edges and corners: a consolidation with its rim of ground glass is one.

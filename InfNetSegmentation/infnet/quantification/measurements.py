@@ -34,9 +34,10 @@ Sums = NDArray[np.float64]
 
 
 class Row(TypedDict):
-    """What is in one region. Percentages (0 to 100) are of the region's volume; None is what an empty part has not.
+    """What is in one region. Percentages (0 to 100) are of the region's volume, None where that is 0.
 
-    ``…_sd_hu`` is the sample standard deviation. ``severity`` is None but for lobes.
+    ``…_mean_hu`` is None where there is no voxel. ``…_sd_hu`` is the sample standard deviation, None of fewer than two
+    voxels. ``severity`` is None for an empty lobe, and for what is no lobe.
     """
 
     region: str
@@ -186,39 +187,34 @@ def _sums(ct: sitk.Image, findings: sitk.Image, lungs: sitk.Image, lobes: sitk.I
 
 def _row(region: str, sums: Sums, size_ml: float, is_lobe: bool = False) -> Row:
     """The row of a region from its sums (finding or 0, compartment, 3)."""
-    whole = sums.sum(axis=(0, 1))
     ggo, consolidation = (sums[finding.label].sum(axis=0) for finding in (GROUND_GLASS_OPACITY, CONSOLIDATION))
-    infection = ggo + consolidation
+    whole = sums.sum(axis=(0, 1))
+    region_voxels = float(whole[0])
     values: dict[str, Any] = {"region": region}
-    for name, (voxels, total, squares) in (
+    for name, moments in (
         ("volume", whole),
         ("ggo", ggo),
         ("consolidation", consolidation),
-        ("infection", infection),
+        ("infection", ggo + consolidation),
     ):
+        voxels, total, squares = moments.tolist()
         values[f"{name}_ml"] = voxels * size_ml
-        values[f"{name}_percent"] = _percent(voxels, whole[0])
+        values[f"{name}_percent"] = _percent(voxels, region_voxels)
         values[f"{name}_mean_hu"] = total / voxels if voxels else None
-        values[f"{name}_sd_hu"] = (
-            np.sqrt(max(squares - total**2 / voxels, 0) / (voxels - 1)).item() if voxels > 1 else None
-        )
-    compartments = sums.sum(axis=0)[:, 0]
+        values[f"{name}_sd_hu"] = math.sqrt(max(squares - total**2 / voxels, 0) / (voxels - 1)) if voxels > 1 else None
+    compartments = sums.sum(axis=0)[:, 0].tolist()
     for name, voxels in zip(
         ("hyperinflated", "well_aerated", "poorly_aerated", "non_aerated"), compartments, strict=True
     ):
         values[f"{name}_ml"] = voxels * size_ml
-        values[f"{name}_percent"] = _percent(voxels, whole[0])
+        values[f"{name}_percent"] = _percent(voxels, region_voxels)
     percent = values["infection_percent"]
     values["severity"] = severity_score(percent) if is_lobe and percent is not None else None
-    return cast(Row, {key: _plain(values[key]) for key in Row.__annotations__})
+    return cast(Row, {key: values[key] for key in Row.__annotations__})
 
 
 def _percent(part: float, whole: float) -> float | None:
     return 100 * part / whole if whole else None
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _warnings(
@@ -242,5 +238,5 @@ def _warnings(
             warnings.append(f"{share:.0f} % of the lungs lie outside every lobe: the lobes' rows lack them.")
         empty = [row["region"] for row in parts if row["volume_ml"] == 0]
         if empty and lobes.regions == LOBES:
-            warnings.append(f"Nothing was found of the {', '.join(empty)}: there is no severity score in total.")
+            warnings.append(f"Nothing was found of the {', '.join(empty)}: there is no total severity score.")
     return warnings

@@ -91,7 +91,7 @@ def read_study(folder: Path) -> Study:
     try:
         values = read_json(path)
         if values["schema"] != SCHEMA:
-            raise InvalidStudyError(f"{path}: of the schema {values['schema']}, not {SCHEMA}; make the study again.")
+            raise InvalidStudyError(f"{path}: its schema is {values['schema']}, not {SCHEMA}; make the study again.")
         values = {f.name: values[f.name] for f in fields(Study) if f.name in values}
         _check_types(values)
         return Study(**values | {"folder": folder, "ct": Path(values["ct"])})
@@ -111,14 +111,14 @@ def _check_types(values: Mapping[str, Any]) -> None:
     ]
     wrong += [name for name in ("date", "patient") if not isinstance(values.get(name), str | None)]
     if wrong:
-        raise ValueError(f"{', '.join(wrong)} of another type")
+        raise ValueError(f"wrong type of {', '.join(wrong)}")
     if not all(isinstance(warning, str) for warning in values["warnings"]):
-        raise ValueError("a warning that is no text")
+        raise ValueError("a warning that is not text")
     for row in values["table"]:
         if not (isinstance(row, dict) and row.keys() == Row.__annotations__.keys() and isinstance(row["region"], str)):
             raise ValueError("a row of the table without the columns of one")
         if not all(isinstance(value, int | float | None) for name, value in row.items() if name != "region"):
-            raise ValueError(f"the row {row['region']} has values that are no numbers")
+            raise ValueError(f"the row {row['region']} has values that are not numbers")
 
 
 def write_study(
@@ -131,7 +131,8 @@ def write_study(
 ) -> None:
     """Write a study into ``study.folder``; one that is there stays until the new one is whole. Raises `OutputError`.
 
-    The infection is an image, or what writes one to a path: the largest by far need not be in memory.
+    The images are those of the table above. ``infection`` may also be what writes it to a path, and ``candidates`` is:
+    the largest by far need not be in memory.
     """
     folder = study.folder
     with (
@@ -157,7 +158,7 @@ def _write(image: sitk.Image | Callable[[Path], None], path: Path) -> None:
 
 
 def write_result(study: Study, folder: Path) -> None:
-    """Write ``result.json`` alone, into ``folder``: for who writes the images in another way."""
+    """Write ``result.json`` alone, into ``folder``: for callers that write the images in another way."""
     values = {"schema": SCHEMA, **asdict(study), "ct": str(study.ct.absolute())}
     del values["folder"]
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)

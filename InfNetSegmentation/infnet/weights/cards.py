@@ -53,17 +53,17 @@ class ModelCard:
         texts = (self.name, self.summary, self.licence, self.limits, self.sha256)
         numbers = (self.threshold, self.temperature, self.offset, *self.window)
         if not all(isinstance(text, str) for text in texts):
-            raise ValueError("name, summary, licence, limits or sha256 is no text")
+            raise ValueError("name, summary, licence, limits or sha256 is not text")
         if self.task not in ("infection", "findings"):
             raise ValueError(f"task is {self.task!r}, neither infection nor findings")
         if not all(isinstance(value, Mapping) for value in (self.network, self.training, self.metrics)):
-            raise ValueError("network, training or metrics is no set of named values")
+            raise ValueError("network, training or metrics is not a set of named values")
         if not isinstance(self.network.get("options", {}), Mapping):
-            raise ValueError("the network's options are no set of named values")
+            raise ValueError("the network's options are not a set of named values")
         if not (isinstance(self.input_size, int) and 32 <= self.input_size <= _LARGEST_INPUT):
             raise ValueError(f"input_size is {self.input_size!r}, not 32 to {_LARGEST_INPUT} pixels")
         if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
-            raise ValueError("threshold, temperature, offset or window is no number")
+            raise ValueError("threshold, temperature, offset or window is not a number")
         if not (len(self.window) == 2 and self.window[0] < self.window[1]):
             raise ValueError("window is not a lower and a higher value in HU")
         if not (0 < self.threshold < 1 and 0 <= (self.gate_threshold or 0) <= 1 and self.temperature > 0):

@@ -20,8 +20,8 @@ class StoredModel:
 def read_model(name_or_path: str) -> StoredModel:
     """The model of a shipped name, or of a card's path, or of a folder that holds one card.
 
-    Raises UnknownModelError where there is none, InvalidModelError where the card is damaged or the weights have not
-    its SHA-256.
+    Raises UnknownModelError where there is none, InvalidModelError where the card is damaged or is of other weights
+    (SHA-256).
     """
     path = find_card(name_or_path)
     card = read_card(path)

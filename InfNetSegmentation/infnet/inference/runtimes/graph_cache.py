@@ -7,6 +7,7 @@ write into; where there is none, nothing is kept. A graph's name is the SHA-256 
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
@@ -63,7 +64,7 @@ def _folder() -> Path | None:
         folder = Path(base, "infnet", "graphs")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-        if os.name == "nt" or (status.st_uid == os.getuid() and not status.st_mode & 0o022):
+        if sys.platform == "win32" or (status.st_uid == os.getuid() and not status.st_mode & 0o022):
             return folder
     return None
 

@@ -20,8 +20,6 @@ class TensorProbabilities(NamedTuple):
 class InfectionProbabilities(nn.Module):
     """Grey slices (N, 1, S, S) in [0, 1] to what an infection model says of them, not calibrated yet."""
 
-    inputs = 1
-
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.network = model.network
@@ -37,8 +35,6 @@ class InfectionProbabilities(nn.Module):
 
 class FindingsProbabilities(nn.Module):
     """Grey slices and their infection maps (N, 1, S, S) to the probability of consolidation given infection."""
-
-    inputs = 2
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -56,8 +52,8 @@ def probabilities_of(model: Model) -> InfectionProbabilities | FindingsProbabili
 
 def example_of(model: Model) -> tuple[torch.Tensor, ...]:
     """Noise of the shape that the model's module is asked with: a slice and, for the findings, a prior."""
-    inputs = InfectionProbabilities.inputs if model.card.task == "infection" else FindingsProbabilities.inputs
-    return (torch.rand(1, 1, model.card.input_size, model.card.input_size),) * inputs
+    image = torch.rand(1, 1, model.card.input_size, model.card.input_size)
+    return (image,) if model.card.task == "infection" else (image, image)
 
 
 def _normalised(grey: torch.Tensor) -> torch.Tensor:
