@@ -32,7 +32,12 @@ def build_parser() -> argparse.ArgumentParser:
         subparser = subparsers.add_parser(command.NAME, help=command.HELP, description=command.HELP)
         command.add_arguments(subparser)
         group = subparser.add_argument_group("progress")
-        group.add_argument("--progress", choices=["bar", "json"], default="bar", help="how progress is told")
+        group.add_argument(
+            "--progress",
+            choices=["bar", "json"],
+            default="bar",
+            help="a progress bar, or one JSON object a line; default %(default)s",
+        )
         group.add_argument("--stop-file", type=Path, metavar="FILE", help="stop cleanly as soon as this file exists")
         subparser.set_defaults(run=command.run)
     return parser

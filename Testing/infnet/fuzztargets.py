@@ -479,7 +479,7 @@ def evaluations_target():
 
     means = {"dice": 0.5, "mae": None}
     evaluation = {"mean": means, "with_finding": {"count": 1, "mean": means}, "protocol": "threshold"}
-    evaluation |= {"threshold": 0.5, "class": None, "count": 2}
+    evaluation |= {"threshold": 0.5, "class": None, "count": 2, "images": {"a": means, "b": means}}
     figures = [f"{finding}_{unit}" for finding in ("ggo", "consolidation", "infection") for unit in ("ml", "percent")]
     row = {"region": "total", "case": "a", "value": 1.5, "change_since_previous": None}
     row |= {"change_since_previous_percent": 3.0}

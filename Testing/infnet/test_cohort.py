@@ -11,10 +11,11 @@ import SimpleITK as sitk
 from bands import BandPredictor
 from cohortwork import StubWork
 from infnet import cli
-from infnet.errors import CancelledError, InputError, InputNotFoundError, NoLungError
+from infnet.errors import CancelledError, InputError, InputNotFoundError, NoLungError, OutputError
 from infnet.inference import case as case_module
+from infnet.inference import cohort
 from infnet.inference.case import Case, Settings, is_finished, scan_date, weights
-from infnet.inference.cohort import failure_of, read_cases, run_cases, write_tables
+from infnet.inference.cohort import Outcome, failure_of, read_cases, run_cases, write_tables
 from infnet.inference.predictor import SlicePredictor
 from infnet.networks import InfNet
 from infnet.quantification.study import read_study
@@ -55,6 +56,9 @@ def test_a_list_of_cases(tmp_path):
         ("ct,case\na,x\nb,X\n", "several cases"),
         ("ct,case\na,../x\n", "rename"),
         ("ct,case\na,..\n", "rename"),
+        ("ct,case\na,NUL\n", "rename"),
+        ("ct,case\na,com1.old\n", "rename"),
+        ('ct,case\na,"a\tb"\n', "rename"),
         ("ct,case\na,b,c\n", "more cells"),
         ("ct,case,date\na,b,2020-3-1\n", "line 2.*YYYY-MM-DD"),
         ("ct,case,date\na,b,20200301\n", "line 2.*YYYY-MM-DD"),
@@ -74,6 +78,7 @@ def test_a_folder_of_cases(tmp_path):
     (tmp_path / "otto/DICOMDIR").write_bytes(bytes(128) + b"DICM")
     for name in ("._001.dcm", ".DS_Store"):  # of a Mac
         (tmp_path / "dicom" / name).write_bytes(b"no image")
+    (tmp_path / "otto/CT 1/Desktop.ini").write_bytes(b"[.ShellClassInfo]")  # of Windows
     (tmp_path / "dicom/001.dcm").rename(tmp_path / "otto/CT 1/IM1")
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies/lungs.nrrd").touch()
@@ -99,6 +104,9 @@ def test_bad_cases_do_not_end_the_run_and_are_told_of(tmp_path):
     assert mixed.exit_status == 1 and "2 of 4" in str(mixed)
     assert failure_of(outcomes[:2], tmp_path).exit_status == NoLungError.exit_status
     assert failure_of(outcomes[:1], tmp_path) is None
+    causes = [InputNotFoundError("none"), InputError("damaged")]
+    faults = [Outcome(case, error) for case, error in zip(cases, causes, strict=False)]
+    assert failure_of(faults, tmp_path).exit_status == InputError.exit_status
 
 
 def test_a_stop_ends_the_run_between_two_cases(tmp_path):
@@ -123,6 +131,32 @@ def test_two_worker_processes_one_of_which_dies(tmp_path):
     assert len(deaths) == 2 and deaths[0] != deaths[1]  # on another worker
     assert str(os.getpid()) not in {pid for _, pid in lines}
     assert all(read_study(tmp_path / name).case == name for name in ("a", "deadly", "b", "c"))
+
+
+def test_a_wait_that_is_in_vain_is_no_end(tmp_path, monkeypatch):
+    """Before Python 3.11, Dask's TimeoutError was not Python's own."""
+    distributed = pytest.importorskip("distributed")
+    wait, vain, told = distributed.wait, [], []
+
+    class OfPython310(Exception):
+        pass
+
+    def wait_of_python_310(*arguments, **options):
+        try:
+            if not vain:
+                raise TimeoutError
+            return wait(*arguments, **options)
+        except TimeoutError:
+            vain.append(1)
+            raise OfPython310 from None
+
+    monkeypatch.setattr(distributed, "TimeoutError", OfPython310)
+    monkeypatch.setattr(distributed, "wait", wait_of_python_310)
+    outcomes = list(
+        run_cases(cases_called("a", "b"), StubWork(tmp_path), 2, progress=lambda stage, done, total: told.append(done))
+    )
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert vain and len(told) == len(vain) + 3 and told[-1] == 2
 
 
 @pytest.fixture
@@ -172,6 +206,23 @@ def test_the_command_goes_on_after_a_bad_case_and_resumes(chests, tmp_path, caps
     assert rows_of(output / "failed.csv") == []
 
 
+def test_a_table_of_failures_that_is_open_elsewhere_does_not_end_the_run(chests, tmp_path, monkeypatch):
+    """As in Excel, on Windows: nobody can write it then."""
+    folder, _ = chests
+    write, refused = cohort.write_failures, []
+
+    def refuse_once(*arguments):
+        if not refused:
+            refused.append(1)
+            raise OutputError("failed.csv cannot be written: Access is denied.")
+        write(*arguments)
+
+    monkeypatch.setattr(cohort, "write_failures", refuse_once)
+    assert segment("--cases", folder, "-o", tmp_path / "studies", "--lobe-source", "none") == 3
+    assert refused and [row["case"] for row in rows_of(tmp_path / "studies/failed.csv")] == ["bad"]
+    assert {row["case"] for row in rows_of(tmp_path / "studies/cohort.csv")} == {"one", "two"}
+
+
 def test_a_study_holds_until_an_input_a_setting_or_a_model_changes(chests, tmp_path, monkeypatch):
     folder, _ = chests
     case, settings = Case(folder / "one.nrrd", "one", lungs=tmp_path / "lungs.nrrd"), Settings(lobe_source="none")
@@ -182,6 +233,7 @@ def test_a_study_holds_until_an_input_a_setting_or_a_model_changes(chests, tmp_p
     assert study.sources == {"lungs": "lungs.nrrd (as given)", "lobes": "none"}
     assert np.count_nonzero(sitk.GetArrayFromImage(study.findings())) > 0
     assert not is_finished(case, replace(settings, threshold=0.4), tmp_path / "one")
+    assert not is_finished(case, replace(settings, precision="bf16"), tmp_path / "one")
     assert not is_finished(replace(case, lungs=None), settings, tmp_path / "one")
     assert not is_finished(replace(case, date="2020-01-01"), settings, tmp_path / "one")
     monkeypatch.setattr(case_module, "weights", lambda settings: {"infection_weights_sha256": "another"})

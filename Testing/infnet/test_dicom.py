@@ -1,5 +1,6 @@
 """DICOM segmentations and reports: what they say, read without the library that wrote them, and what is refused."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -468,6 +469,14 @@ def test_the_algorithm_is_named_with_its_weights(study):
         assert "ab" * 32 not in str(algorithm) and code(algorithm.AlgorithmFamilyCodeSequence[0])[1] != "123110"
 
 
+@pytest.mark.parametrize("value", [None, [1], 3, {"a": 1}, "two\\values"])
+def test_a_provenance_that_others_wrote_is_named_as_far_as_it_goes(value):
+    """The header of a segmentation is any program's."""
+    algorithm = Algorithm.of_findings({"infection_model": value, "infnet": value, "threshold": value})
+    assert algorithm.name.startswith("InfNet") and algorithm.version and "\\" not in algorithm.name
+    assert algorithm.for_segmentation() and algorithm.for_report()
+
+
 def groups(report):
     """The measurement groups by their tracking identifiers, each as what it says by concept name."""
     (measurements,) = (i for i in report.ContentSequence if i.ConceptNameCodeSequence[0].CodeValue == "126010")
@@ -626,6 +635,38 @@ def test_lobes_of_another_geometry_are_refused(study, tmp_path, capsys):
     assert "lobes.nrrd" in last_event(capsys)["message"]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # of what is written here
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("PatientSex", "male"),
+        ("PatientBirthDate", "unknown"),
+        ("StudyDate", "20201399"),
+        ("StudyTime", "10:11:12"),
+        ("PatientName", ["two", "values"]),  # as of a name in an encoding that is not told
+    ],
+)
+def test_attributes_of_no_form_are_left_out_with_a_warning(tmp_path, capsys, keyword, value):
+    ct = chest().ct
+    series = write_series(ct, tmp_path / "series", **{keyword: value})
+    sitk.WriteImage(random_labels(ct, 2), tmp_path / "labels.nrrd")
+    assert command(tmp_path / "labels.nrrd", "--series", series, "-o", tmp_path / "out") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert any(event.get("text", "").endswith(f"form that DICOM has for it: {keyword}.") for event in events)
+    written = pydicom.dcmread(tmp_path / "out/findings.dcm")
+    assert not written[keyword].value and written.PatientID == PATIENT["PatientID"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_attributes_that_cannot_be_taken_over_are_told(tmp_path, capsys):
+    ct = chest().ct
+    series = write_series(ct, tmp_path / "series", SpecificCharacterSet="LATIN")
+    sitk.WriteImage(random_labels(ct, 2), tmp_path / "labels.nrrd")
+    assert command(tmp_path / "labels.nrrd", "--series", series, "-o", tmp_path / "out") == 3
+    told = last_event(capsys)["message"]
+    assert f"{SERIES_UID}: its attributes cannot be taken over ('LATIN'" in told and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("keyword", ["FrameOfReferenceUID", "StudyInstanceUID"])
 def test_images_that_nothing_can_refer_to_are_refused(tmp_path, capsys, keyword):
     ct = chest().ct
@@ -657,6 +698,26 @@ def test_two_results_never_lie_in_one_folder(study, tmp_path):
     arguments = ("--series", folder / "series", "-o", out)
     assert command(folder / "case/segmentation.seg.nrrd", *arguments) == 0
     assert sorted(path.name for path in out.iterdir()) == ["findings.dcm", "notes.txt"]
+
+
+def test_objects_that_cannot_be_written_leave_those_before(study, tmp_path, capsys, monkeypatch):
+    _, _, folder, _ = study
+    out = tmp_path / "out"
+    arguments = (folder / "case", "--series", folder / "series", "-o", out)
+    assert command(*arguments) == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    save, saved = Dataset.save_as, []
+
+    def fill_disk(dataset, path):
+        if len(saved) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        saved.append(path)
+        save(dataset, path)
+
+    monkeypatch.setattr(Dataset, "save_as", fill_disk)
+    assert command(*arguments) == 7
+    assert "No space left on device" in last_event(capsys)["message"]
+    assert len(before) == 5 and {path: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_a_stop_leaves_the_folder_as_it_was(study, tmp_path, capsys):

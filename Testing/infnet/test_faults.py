@@ -18,6 +18,8 @@ import SimpleITK as sitk
 import torch
 from fuzztargets import TARGETS
 from infnet import cli, commands
+from infnet.data.labelled_slices import read_labelled_slices
+from infnet.data.listing import read_rows
 from infnet.data.segmentations import write_segmentation
 from infnet.data.volumes import read_ct, read_image, write_image
 from infnet.errors import InputError, InvalidModelError, UnreadableImageError
@@ -29,8 +31,10 @@ from infnet.training.checkpoints import Checkpoints
 from infnet.weights.cards import ModelCard
 from infnet.weights.store import load_model, save_model
 from phantoms import DIRECTIONS, empty_grid, make_chest, write_dicom_series
+from PIL import Image
 from test_faulty_outputs import ENVIRONMENT, obey_file_modes
 from tinynetwork import TINY
+from toyslices import make_slices
 
 voxels = sitk.GetArrayFromImage
 
@@ -320,6 +324,7 @@ def test_a_library_that_does_not_name_the_file_is_quoted(monkeypatch, capsys):
         lambda values: json.dumps({**values, "recipe": 3}),
         lambda values: json.dumps({**values, "recipe": None}),
         lambda values: json.dumps({**values, "calibration": {"temperature": 0, "offset": 0}}),
+        lambda values: json.dumps({**values, "calibration": {"temperature": 10**400, "offset": 0}}),
         lambda values: json.dumps({**values, "calibration": {"temperature": 1, "offset": None}}),
     ],
 )
@@ -673,7 +678,7 @@ def test_an_evaluation_with_impossible_values_is_refused(tmp_path, capsys, damag
     values = {"mean": {"dice": 0.5}, "with_finding": None, "protocol": "threshold", "threshold": 0.5, "class": None}
     path = tmp_path / "e.json"
     for changes, status in (({}, 0), (damage, 3)):
-        path.write_text(json.dumps({**values, "count": 1, **changes}))
+        path.write_text(json.dumps({**values, "images": {}, **changes}))
         assert cli.main(["evaluate-table", f"m={path}", "--with-finding", "--progress", "json"]) == status
     event = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert "e.json: not a file of infnet evaluate --json" in event["message"]
@@ -692,3 +697,127 @@ def test_a_comparison_with_impossible_values_is_refused(tmp_path):
     (tmp_path / "change.png").write_bytes(b"png")
     with pytest.raises(InputError, match=r"change\.json: damaged"):
         read_change(tmp_path)
+
+
+LISTING = "file,volume\n" + "".join(f"{i},{i // 2}\n" for i in range(6))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "no column called file"),
+        (LISTING.replace(",", ";").encode(), "no column called file"),
+        (LISTING.replace("file", "slice").encode(), "no column called file"),
+        (LISTING[:-3].encode(), "slice 6: has more or fewer cells"),
+        (LISTING.replace("0,0", "0,0,0").encode(), "slice 1: has more or fewer cells"),
+        (LISTING.replace("2,1", "2,1\0").encode(), "NUL"),
+        (LISTING.replace("2,1", '2,"1').encode(), "unexpected end of data"),
+        (LISTING.encode("utf-16"), "codec can't decode"),
+    ],
+    ids=["empty", "semicolons", "columns", "cut off", "a cell more", "NUL", "quotation mark", "UTF-16"],
+)
+def test_a_list_of_slices_that_cannot_be_one_parts_no_volume(toy_slices, content, told):
+    """As if there were none, slices of one CT would be both trained on and held out."""
+    (toy_slices / "slices.csv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"slices\.csv.*{told}"):
+        read_labelled_slices(toy_slices)
+
+
+def test_a_list_of_slices_as_spreadsheets_write_it_is_read(toy_slices):
+    (toy_slices / "slices.csv").write_text(LISTING, encoding="utf-8-sig")
+    assert [s.volume for s in read_labelled_slices(toy_slices)] == ["0", "0", "1", "1", "2", "2"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes with a name")
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_in_the_place_of_a_list_of_slices_is_told(toy_slices, make):
+    make(toy_slices / "slices.csv")
+    for read in (read_labelled_slices, read_rows):
+        with pytest.raises(InputError, match=r"slices\.csv: "):
+            read(toy_slices)
+
+
+@pytest.fixture
+def train(toy_slices, tmp_path, monkeypatch, capsys):
+    """Runs a training command of the tiny network into ``run``; returns its status and its events."""
+    monkeypatch.setitem(NETWORKS, "tiny", TINY)
+    recipe = ["--network", "tiny", "--size", "64", "--scales", "1", "--batch-size", "3", "--epochs", "1"]
+
+    def run(command, *options):
+        arguments = [command, toy_slices, *options, "-o", tmp_path / "run", *recipe, "--device", "cpu"]
+        status = cli.main([*map(str, arguments), "--progress", "json"])
+        return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        ("train", "model"),
+        ("train", "checkpoints"),
+        ("train", "log"),
+        ("cross-validate", "predictions"),
+        ("cross-validate", "fold-1/model"),
+        ("semi-supervised", "round-002"),
+        ("semi-supervised", "pre-training"),
+        ("semi-supervised", "model"),
+    ],
+)
+def test_a_part_of_a_run_folder_that_cannot_be_is_told_before_the_training(train, toy_slices, tmp_path, command, part):
+    (tmp_path / "run" / part).parent.mkdir(parents=True)
+    (tmp_path / "run" / part).touch()
+    options = {"cross-validate": ["--folds", 2], "semi-supervised": [toy_slices, "--k", 3]}
+    status, (event,) = train(command, *options.get(command, []))
+    assert status == 7 and f"{tmp_path / 'run' / part} is a file; name a folder" in event["message"]
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [tmp_path / "run" / part]
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda folder: (folder / "Soft/1.png").write_bytes(b"png"), "1.png: not a readable image"),
+        (lambda folder: (folder / "Soft/1.png").unlink(), "1.png: missing"),
+        (
+            lambda folder: (folder / "Imgs/1.png").write_bytes((folder / "../slices/Imgs/0.png").read_bytes()),
+            "held out",
+        ),
+    ],
+)
+def test_extra_slices_of_a_later_fold_are_read_before_the_first_is_trained(train, tmp_path, damage, told):
+    for fold in "01":
+        make_slices(tmp_path / f"extra-{fold}", count=3, seed=5)
+        (tmp_path / f"extra-{fold}/GT").rename(tmp_path / f"extra-{fold}/Soft")
+    damage(tmp_path / "extra-1")
+    status, (event,) = train("cross-validate", "--folds", 2, "--extra", tmp_path / "extra-{fold}")
+    assert status == 3 and told in event["message"] and not (tmp_path / "run").exists()
+
+
+def test_predictions_of_a_fold_that_are_damaged_are_told_before_others_are_trained(train, tmp_path):
+    assert train("cross-validate", "--folds", 2, "--only-fold", 0)[0] == 0
+    path = next((tmp_path / "run/predictions").iterdir())
+    Image.new("L", (1, 1)).save(path)
+    status, (event,) = train("cross-validate", "--folds", 2)
+    assert status == 3 and f"{path}: (1, 1), but its slice is (72, 60)" in event["message"]
+    assert not (tmp_path / "run/fold-1").exists()
+    path.unlink()  # the remedy
+    assert train("cross-validate", "--folds", 2)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["infection", "labels"])
+def test_predictions_are_not_written_over_the_slices(model, toy_slices, tell, tmp_path, name):
+    slices = tmp_path / "outputs/out.nrrd" / name
+    slices.parent.mkdir()
+    (toy_slices / "Imgs").rename(slices)
+    before = {path: path.read_bytes() for path in slices.iterdir()}
+    status, event, _ = tell("predict", slices, "--model", model[0], "--runtime", "eager", "--device", "cpu")
+    assert status == 7 and "written over the slices" in event["message"]
+    assert {path: path.read_bytes() for path in slices.parent.rglob("*") if path.is_file()} == before
+
+
+def test_a_part_of_the_predictions_that_cannot_be_is_told_before_the_work(model, toy_slices, tell, tmp_path):
+    (tmp_path / "outputs/out.nrrd").mkdir()
+    (tmp_path / "outputs/out.nrrd/labels").touch()
+    answer = tell("predict", toy_slices / "Imgs", "--model", model[0], "--runtime", "eager", "--device", "cpu")
+    assert answer[0] == 7 and "labels is a file; name a folder" in answer[1]["message"]
+    assert [path.name for path in (tmp_path / "outputs/out.nrrd").iterdir()] == ["labels"]

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 from filelock import FileLock
 from infnet import cli
-from infnet.data.files import check_output, remove_unfinished
+from infnet.data.files import check_output, folder_aside, remove_unfinished, written_together, written_whole
 from infnet.errors import OutputError
 from phantoms import empty_grid, make_chest
 
@@ -189,3 +189,84 @@ def test_two_runs_into_one_file_give_that_of_one(files, tmp_path):
     assert [ended(process)[0] for process in processes] == [0, 0]
     assert [path.name for path in tmp_path.iterdir()] == ["lungs.nrrd"]
     assert set(np.unique(sitk.GetArrayFromImage(sitk.ReadImage(tmp_path / "lungs.nrrd")))) == {0, 1, 2}
+
+
+@pytest.fixture
+def busy(monkeypatch):
+    """``busy(times)``: so often Windows refuses to replace or to remove a file, since a program has it open."""
+    replace, unlink, pauses = Path.replace, Path.unlink, []
+
+    def make(times):
+        left = {"replace": times, "unlink": times}
+
+        def refusing(name, work):
+            def refuse(path, *arguments, **options):
+                if path.suffix != ".lock" and path.exists() and left[name]:
+                    left[name] -= 1
+                    raise PermissionError(errno.EACCES, "Access is denied", str(path))
+                return work(path, *arguments, **options)
+
+            return refuse
+
+        monkeypatch.setattr(Path, "replace", refusing("replace", replace))
+        monkeypatch.setattr(Path, "unlink", refusing("unlink", unlink))
+        monkeypatch.setattr("infnet.data.files.time.sleep", pauses.append)
+        return pauses
+
+    return make
+
+
+def test_a_file_that_is_being_read_is_replaced_a_little_later(tmp_path, busy):
+    """A made-up refusal, as Windows has it: the panel reads validation.csv while a training writes it anew."""
+    (tmp_path / "t.csv").write_text("old")
+    busy(2)
+    with written_whole(tmp_path / "t.csv") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "t.csv").read_text() == "new"
+    (tmp_path / "last").write_text("old")
+    busy(2)
+    with written_together(tmp_path, "last") as new:
+        (new / "last").write_text("new")
+    assert (tmp_path / "last").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last", "t.csv"]
+
+
+def test_a_file_that_stays_open_is_told(tmp_path, busy):
+    (tmp_path / "t.csv").write_text("old")
+    pauses = busy(1000)
+    with pytest.raises(OutputError, match=r"t\.csv cannot be written: Access is denied"):  # noqa: SIM117
+        with written_whole(tmp_path / "t.csv") as temporary:
+            temporary.write_text("new")
+    assert (tmp_path / "t.csv").read_text() == "old" and 1 < sum(pauses) < 3
+
+
+def test_a_folder_that_cannot_be_written_to_is_not_waited_for(tmp_path, monkeypatch):
+    """A made-up refusal: on Windows `os.access` tells none, and older versions of filelock take it for a lock."""
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, "Access is denied", str(path))
+
+    monkeypatch.setattr(FileLock, "acquire", lambda *_, **__: pytest.fail("it would wait for ever"))
+    monkeypatch.setattr(Path, "mkdir", lambda path, **more: None if path == tmp_path else refuse(path))
+    with pytest.raises(OutputError, match="Access is denied"), written_together(tmp_path, "last"):
+        pass
+
+
+@posix_only
+def test_a_folder_aside_is_open_to_whom_its_parent_is(tmp_path):
+    """One of `tempfile`, for its maker alone, would on Windows hand that on to the files that are moved out of it."""
+    usual = tmp_path / "usual"
+    usual.mkdir()
+    with folder_aside(tmp_path) as new:
+        assert new.parent == tmp_path and new.stat().st_mode == usual.stat().st_mode
+    with written_together(tmp_path, "last") as together:
+        assert together.stat().st_mode == usual.stat().st_mode
+        (together / "last").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last", "usual"]
+
+
+def test_unfinished_files_have_names_of_ascii_letters_and_the_ending(tmp_path):
+    with written_whole(tmp_path / "Größe 肺?.seg.nrrd") as temporary:
+        assert temporary.name.isascii() and temporary.name.endswith("Gr__e __.seg.nrrd")
+        temporary.touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["Größe 肺?.seg.nrrd"]

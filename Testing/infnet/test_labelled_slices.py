@@ -1,6 +1,12 @@
 """Reading 2-D slices and their truth."""
 
+import io
+import struct
+import zlib
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import PurePath
 
 import numpy as np
 import pytest
@@ -21,6 +27,7 @@ from infnet.data.labelled_slices import (
 from infnet.data.slice_dataset import SliceDataset
 from infnet.errors import InputError, InputNotFoundError, UnreadableImageError
 from PIL import Image
+from toyslices import make_slices
 
 
 def test_binary_masks_and_label_images_give_the_same_kind_of_labels(tmp_path):
@@ -183,3 +190,57 @@ def test_covid_semiseg_reads_whole(covid_semiseg):
     assert len(slices) == 50
     assert sum((s.labels == 1).any() for s in slices) == 48
     assert sum((s.labels == 2).any() for s in slices) == 39
+
+
+def test_the_order_of_slices_is_the_same_on_windows(tmp_path, monkeypatch):
+    """There paths are compared without regard to case; the draws of a training follow the slices' order."""
+    make_slices(tmp_path, 2)
+    for old, new in (("0", "b"), ("1", "C")):
+        (tmp_path / f"Imgs/{old}.png").rename(tmp_path / f"Imgs/{new}.png")
+    monkeypatch.setattr(PurePath, "__lt__", lambda one, other: str(one).lower() < str(other).lower())
+    assert [path.stem for path in find_images(tmp_path / "Imgs")] == ["C", "b"]
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_a_data_set_goes_to_processes_that_are_started_anew(toy_slices, augment):
+    """As PyTorch's are on Windows and macOS: it is pickled, and makes the same slices there."""
+    dataset = SliceDataset(read_labelled_slices(toy_slices), 32, augment, synthetic_lesions=0.5)
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        sent = process.submit(SliceDataset.__getitem__, dataset, (1, 7)).result()
+    for one, other in zip(sent, dataset[1, 7], strict=True):
+        assert torch.equal(one, other)
+
+
+def png_of(side):
+    """A PNG of a few bytes whose header tells of side² pixels."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+
+
+def picture(mode, kind):
+    file = io.BytesIO()
+    Image.new(mode, (6, 5)).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (png_of(60_000), "3600000000 pixels"),
+        (png_of(11_000), "121000000 pixels"),  # Pillow alone warns, and reads on
+        (picture("LAB", "TIFF"), "save it as 8-bit grey"),
+        (picture("L", "GIF"), "not a readable image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 5\n%%EndComments\nshowpage\n", "not a readable image"),
+    ],
+    ids=["too large", "large", "colours", "another kind", "a program"],
+)
+def test_pictures_that_are_no_slices_are_refused(tmp_path, data, told):
+    """Of no size that memory cannot hold, and of none of the kinds for which Pillow starts another program."""
+    (tmp_path / "3.png").write_bytes(data)
+    for read in (read_grey, read_labels):
+        with pytest.raises(UnreadableImageError, match=f"3.png: .*{told}"):
+            read(tmp_path / "3.png")

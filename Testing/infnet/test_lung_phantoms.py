@@ -6,6 +6,7 @@ import SimpleITK as sitk
 from hard_chests import HARD, consolidated, effused, voxels
 from infnet.anatomy.envelope import lung_envelope
 from infnet.anatomy.lungs import LEFT, RIGHT, segment_lungs
+from overlap import dice, share
 from phantoms import empty_grid, make_chest
 
 # Dice asked of the real volume id001, of the one made of ellipsoids, and share of a consolidation in mask and envelope.
@@ -32,14 +33,6 @@ def id001(shared_data):
 
 def lungs_of(ct):
     return voxels(segment_lungs(ct))
-
-
-def dice(one, other):
-    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
-
-
-def share(part, whole):
-    return np.count_nonzero(part & whole) / np.count_nonzero(whole)
 
 
 # Of the real volume, what is around the chest is tried together.

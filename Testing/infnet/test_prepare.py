@@ -5,13 +5,16 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from infnet.anatomy import lungs as lungs_module
 from infnet.anatomy.envelope import lung_envelope
 from infnet.cli import main
 from infnet.data.labelled_slices import read_labelled_slices, read_slices
+from infnet.data.listing import volumes_of
 from infnet.data.orientation import AxialView
 from infnet.data.prepared import PreparedSlice, cut, put_back, read_listing, without_volumes, write_listing
-from infnet.errors import InputError
+from infnet.errors import CancelledError, InputError
 from infnet.inference.slices import SliceLook
+from infnet.reporting import JsonReporter
 from phantoms import DIRECTIONS, empty_grid, make_chest, write_dicom_series
 
 LOOK = SliceLook()
@@ -119,6 +122,8 @@ def test_bad_cts_do_not_stop_the_others(ct, chest, tmp_path, capsys):
     ("options", "status", "message"),
     [
         (["--window", "100", "-100"], 3, "Window"),
+        (["--window", "nan", "250"], 3, "Window"),
+        (["--window", "-1100", "inf"], 3, "Window"),
         (["--labels", "."], 3, "holds no labels of patient"),
     ],
 )
@@ -165,6 +170,11 @@ def test_volumes_are_excluded_by_the_list_or_not_at_all(tmp_path):
     write_listing(tmp_path, places[1:])
     with pytest.raises(InputError, match="a_004"):
         without_volumes(slices, tmp_path, ["b"])
+    (tmp_path / "slices.csv").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "slices.csv").read_bytes())  # as Excel does
+    assert read_listing(tmp_path) == places[1:] and volumes_of(tmp_path)["a_005"] == "a"
+    (tmp_path / "slices.csv").write_text("file;volume\na_005;a\n")  # as Excel does in half of Europe
+    with pytest.raises(InputError, match=r"slices\.csv: has no column .*file.* commas"):
+        volumes_of(tmp_path)
     (tmp_path / "slices.csv").write_text("file,volume\nx,y\n")
     with pytest.raises(InputError, match="not the list"):
         read_listing(tmp_path)
@@ -185,3 +195,41 @@ def test_a_whole_chest_ct_has_the_look_of_the_training_slices(shared_data, covid
     for low, high in ((0, 100), (100, 200), (200, 256)):
         shares = [np.mean([((g >= low) & (g < high)).mean() for g in images]) for images in (greys, labelled)]
         assert abs(shares[0] - shares[1]) < 0.15
+
+
+def test_a_stop_leaves_nothing_so_that_the_same_command_can_be_given_again(ct, chest, tmp_path, monkeypatch, capsys):
+    sitk.WriteImage(chest.ct, tmp_path / "second.nrrd")
+    command = ["prepare", str(ct), str(tmp_path / "second.nrrd"), "-o", str(tmp_path / "out"), "--progress", "json"]
+    sent = JsonReporter.progress
+
+    def stop(self, stage, done, total):
+        sent(self, stage, done, total)
+        if (stage, done) == ("volumes", 1):  # the first CT's slices are written
+            raise CancelledError("Stopped as requested.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonReporter, "progress", stop)
+        assert main(command) == 130
+    assert not (tmp_path / "out").exists()
+    assert main(command) == 0
+    assert {place.volume for place in read_listing(tmp_path / "out")} == {"patient", "second"}
+
+
+@pytest.mark.parametrize("labels", [None, b"no volume"])
+def test_labels_that_cannot_be_used_are_told_before_the_lungs_are_looked_for(ct, tmp_path, monkeypatch, capsys, labels):
+    def segment(*_):
+        raise AssertionError("half a minute of work")
+
+    monkeypatch.setattr(lungs_module, "segment_lungs", segment)
+    (tmp_path / "labels").mkdir()
+    if labels is not None:
+        (tmp_path / "labels/patient.nrrd").write_bytes(labels)
+    command = ["prepare", str(ct), "-o", str(tmp_path / "out"), "--labels", str(tmp_path / "labels")]
+    assert main(command) == 3
+    assert str(tmp_path / "labels") in " ".join(capsys.readouterr().err.split("\n"))
+
+
+def test_links_in_a_circle_are_told(tmp_path, capsys):
+    (tmp_path / "ct.nrrd").symlink_to("ct.nrrd")
+    assert main(["prepare", str(tmp_path / "ct.nrrd"), "-o", str(tmp_path / "out")]) == 3
+    assert "ct.nrrd: no such file" in " ".join(capsys.readouterr().err.split("\n"))

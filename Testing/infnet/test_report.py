@@ -3,9 +3,12 @@
 
 import io
 import json
+import os
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +18,11 @@ from hypothesis import strategies as st
 from infnet import cli
 from infnet.anatomy.lobes import Lobes
 from infnet.anatomy.regions import LOBES, ZONES
-from infnet.errors import GeometryError
+from infnet.errors import GeometryError, InputError
 from infnet.quantification.measurements import measure
 from infnet.quantification.study import Study, read_study, write_study
 from infnet.report import content
+from infnet.report.change import read_change
 from infnet.report.content import NOTICE, compose
 from infnet.report.html import render_html
 from infnet.report.numbers import DASH, difference, hounsfield, number
@@ -611,3 +615,47 @@ def test_a_comparison_of_others_or_a_damaged_one_is_refused(study, compared, tmp
     (tmp_path / "change.json").unlink()
     assert run(study.folder, "-o", tmp_path / "r.html", "--change", tmp_path, "--progress", "json") == 3
     assert "infnet compare" in events(capsys)[-1]["message"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes with a name")
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.write_bytes(b"png"), Path.mkdir])
+def test_a_course_that_is_no_picture_is_refused(study, compared, tmp_path, capsys, make):
+    """For a pipe one would wait; in PDF, a library would not name the file."""
+    shutil.copy(compared[0] / "change.json", tmp_path)
+    make(tmp_path / "change.png")
+    for report in ("r.html", "r.pdf"):
+        assert run(study.folder, "-o", tmp_path / report, "--change", tmp_path, "--progress", "json") == 3
+        assert str(tmp_path / "change.png") in events(capsys)[-1]["message"] and not (tmp_path / report).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "change"),
+    [
+        ("studies", 1, {"case": 3}),
+        ("studies", 1, {"date": 20200401}),
+        ("changes", 0, {"value": 10**400}),
+    ],
+)
+def test_values_that_no_comparison_has_are_refused(compared, tmp_path, name, index, change):
+    values = json.loads((compared[0] / "change.json").read_text(encoding="utf-8"))
+    values[name][index].update(change)
+    (tmp_path / "change.json").write_text(json.dumps(values), encoding="utf-8")
+    shutil.copy(compared[0] / "change.png", tmp_path)
+    with pytest.raises(InputError, match=r"change\.json: damaged"):
+        read_change(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda labels: sitk.Compose(labels, labels), "one value a voxel"),  # segments that overlap, as 3D Slicer saves
+        (lambda labels: sitk.Cast(labels, sitk.sitkFloat32) * 0.5, "whole numbers 0 to 2"),
+        (lambda labels: labels + 7, "whole numbers 0 to 2"),
+    ],
+)
+@pytest.mark.parametrize("name", ["segmentation.seg.nrrd", "lungs.nrrd"])
+def test_images_of_a_study_that_are_no_labels_are_refused(phantom, tmp_path, name, change, told):
+    study = write(tmp_path / "study", phantom)
+    sitk.WriteImage(change(phantom.lungs), study.folder / name)
+    with pytest.raises(InputError, match=rf"{name}: .*{told}"):
+        compose(study, phantom.ct, "2026-01-01")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -372,7 +373,7 @@ def test_a_failing_write_keeps_the_old_output(ct, tmp_path, capsys, monkeypatch)
     output.write_text("the old one")
 
     def fill_the_disk(image, path, **options):
-        path.write_bytes(b"half")
+        Path(path).write_bytes(b"half")
         raise RuntimeError("first line\nNo space left on device")
 
     monkeypatch.setattr(sitk, "WriteImage", fill_the_disk)

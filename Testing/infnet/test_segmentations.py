@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from infnet.data.findings import CATEGORY, FINDINGS, REGION, TERMINOLOGY
-from infnet.data.segmentations import write_segmentation
+from infnet.data.segmentations import label_segments, read_provenance, write_segmentation
 from infnet.errors import OutputError
 from phantoms import DIRECTIONS, empty_grid
 
@@ -120,6 +120,17 @@ def test_slicer_writes_it_again_unharmed(tmp_path, host):
     assert provenance(again) == PROVENANCE
     mask = slicer.util.arrayFromSegmentBinaryLabelmap(again, "Consolidation", volume)
     assert mask.sum() == 12
+
+
+def test_what_the_provenance_says_is_taken_for_no_other_tag(tmp_path):
+    """It has the names of files in it, which may be anything."""
+    provenance = {"ct": "TerminologyEntry:a~b.nrrd"}
+    write_segmentation(sitk.Image([4, 4, 4], sitk.sitkUInt8), tmp_path / "out.seg.nrrd", provenance)
+    image = sitk.ReadImage(tmp_path / "out.seg.nrrd")
+    told = []
+    label_segments(image, lambda name, terminology: told.append(terminology))
+    assert told == [finding.terminology for finding in FINDINGS]
+    assert read_provenance(image) == provenance
 
 
 def test_the_findings_are_those_of_the_slicer_terminology_file():

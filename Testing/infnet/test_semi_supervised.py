@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from infnet.cli import main
 from infnet.data.labelled_slices import Slice, digest, read_labelled_slices, read_slices
-from infnet.errors import InputError
+from infnet.errors import InfNetError, InputError
 from infnet.evaluation.metrics import dice
 from infnet.networks import NETWORKS
 from infnet.reporting import silent
@@ -390,6 +390,8 @@ def test_slices_of_excluded_volumes_are_not_used(data, trainings, capsys):
         (["--k", "0"], "K = 0"),
         (["--rounds", "0"], "0 rounds"),
         (["--smallest-stability", "2"], "stability 2"),
+        (["--round-epochs", "0"], "0 epochs"),
+        (["--pre-training-epochs", "0"], "0 epochs"),
         (["--hold-out-fold", "3", "--folds", "3"], "Fold 3 of 3: they are called 0 to 2"),
         (["--hold-out-fold", "0", "--folds", "9"], "9 folds of 4 slices"),
         (["--network", "infection-guided-unet"], "it finds findings"),
@@ -418,3 +420,71 @@ def test_the_presets():
     assert small.rounds_for(1600) == 3 and small.refresh
     with pytest.raises(InputError):
         SemiRecipe(k=0)
+
+
+def write_correction(run, name, size=(60, 72)):
+    (run / "corrections").mkdir(parents=True)
+    Image.new("L", size).save(run / "corrections" / name)
+
+
+@pytest.mark.parametrize(
+    ("say", "told"),
+    [
+        (lambda run: (run / "rejected.txt").write_text("u0.png\n"), "no unlabelled slice is called u0.png"),
+        (lambda run: (run / "rejected.txt").write_bytes("u0\n".encode("utf-16")), "rejected.txt: cannot be read"),
+        (lambda run: (run / "rejected.txt").symlink_to("nowhere"), "rejected.txt: cannot be read"),
+        (lambda run: (run / "rejected.txt").mkdir(), "rejected.txt: not a file"),
+        (lambda run: write_correction(run, "u1.jpg"), "u1.jpg: corrects no unlabelled slice"),
+        (lambda run: write_correction(run, "other.png"), "other.png: corrects no unlabelled slice"),
+        (lambda run: write_correction(run, "u1.png", (1, 1)), "u1.png: (1, 1), but its slice is (72, 60)"),
+    ],
+)
+def test_a_person_s_word_that_would_not_be_heeded_is_told_before_the_training(data, trainings, capsys, say, told):
+    (data / "run").mkdir()
+    say(data / "run")
+    assert main(command(data, *OPTIONS)) == 3
+    error = capsys.readouterr().err.strip()
+    assert told in error and "\n" not in error and not trainings
+
+
+def test_a_list_of_rejected_slices_as_other_editors_write_it_is_heeded(data, trainings):
+    (data / "run").mkdir()
+    (data / "run" / "rejected.txt").write_text("u0\r\n\r\nu5\r\n", encoding="utf-8-sig", newline="")
+    assert main(command(data, *OPTIONS)) == 0
+    assert sorted(trainings[-2]["soft"]) == ["u1", "u2", "u3", "u4"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "status", "told"),
+    [
+        (lambda run: (run / "supervised/model/supervised.json").write_bytes(b""), 5, "remove it, and it is trained"),
+        (lambda run: (run / "supervised/model/supervised.json").unlink(), 5, "remove it, and it is trained again"),
+        (lambda run: next((run / "round-001/Soft").iterdir()).write_bytes(b"png"), 3, "not a readable image"),
+        (lambda run: Image.new("L", (1, 1)).save(next((run / "round-001/Soft").iterdir())), 3, "but its slice is"),
+    ],
+)
+def test_what_is_damaged_in_a_run_that_goes_on_is_told(data, trainings, capsys, damage, status, told):
+    def kill(stage, done, total):
+        if stage == "fine-tuning":
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_of(data, progress=kill).propagate()
+    damage(data / "run")
+    with pytest.raises(InfNetError, match=told) as error:
+        run_of(data).propagate()
+    assert error.value.exit_status == status
+    shutil.rmtree(data / "run/supervised/model")
+    shutil.rmtree(data / "run/round-001/Soft")
+    assert len(run_of(data).propagate()) == 6
+
+
+def test_a_note_on_the_slices_of_a_training_that_is_damaged_begins_it_again(data, trainings):
+    def interrupt(stage, done, total):
+        if stage == "fine-tuning" and done == 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_of(data, progress=interrupt).propagate()
+    (data / "run/round-001/data.sha256").write_bytes(b"\xff\xfe\x00")
+    assert len(run_of(data).propagate()) == 6

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,6 +93,6 @@ def test_what_is_no_result_is_refused_with_its_name(tmp_path, text):
 
 def test_a_missing_image_is_an_input_error(study, chest):
     write_study(study, chest.findings, chest.lungs)
-    Path(study.folder / "lungs.nrrd").unlink()
+    (study.folder / "lungs.nrrd").unlink()
     with pytest.raises(InputError, match=r"lungs\.nrrd"):
         read_study(study.folder).lungs()

@@ -18,7 +18,7 @@ import tinynetwork
 import torch
 from infnet.cli import main
 from infnet.data.labelled_slices import LabelledSlice, read_labelled_slices, unit_range
-from infnet.data.slice_dataset import SeededSampler, SliceDataset
+from infnet.data.slice_dataset import Sample, SeededSampler, SliceDataset
 from infnet.errors import CancelledError, DeviceError, InputError, OutOfMemoryError
 from infnet.evaluation.metrics import dice
 from infnet.inference.predictor import predict_infection
@@ -356,6 +356,19 @@ def test_short_memory_makes_smaller_steps_of_the_same_batch(toy_slices, tmp_path
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
+def test_parts_of_a_batch_count_once_in_the_statistics_of_batch_normalisation(toy_slices):
+    """Each part is looked at twice, but the running mean goes from 0 to 0.9 · 0.1 · m1 + 0.1 · m2."""
+    dataset = SliceDataset(read_labelled_slices(toy_slices), 64, augment=False)
+    batch = Sample(*map(torch.stack, zip(*(dataset[i, 0] for i in range(4)), strict=True)))
+    module = InfectionModule(tiny({"batch_norm": True}), steps_per_epoch=1).train()
+    convolution, norm = module.network.body[:2]
+    first, second = (convolution(normalise(part)).mean((0, 2, 3)).detach() for part in batch.image.chunk(2))
+    module.parts = 2
+    module._loss_in_parts(batch).backward()
+    torch.testing.assert_close(norm.running_mean, 0.09 * first + 0.1 * second)
+    assert norm.momentum == 0.1 and convolution.weight.grad.abs().max() > 0
+
+
 def test_no_memory_for_one_slice_is_told(toy_slices, tmp_path, monkeypatch):
     class Smaller(tinynetwork.TinyNetwork):
         def forward(self, x):
@@ -406,6 +419,14 @@ def test_a_run_folder_belongs_to_one_training(toy_slices, tmp_path, capsys):
         (["--ema-decay", "1"], "EMA decay 1"),
         (["--gradient-clip", "-1"], "gradient clip -1"),
         (["--seed", "-1"], "seed -1"),
+        (["--seed", "4294967296"], "seed 4294967296"),
+        (["--scales", "nan"], "scales (nan,)"),
+        (["--scales", "1", "inf"], "scales (1.0, inf)"),
+        (["--learning-rate", "inf"], "learning rate inf"),
+        (["--weight-decay", "inf"], "weight decay inf"),
+        (["--gradient-clip", "inf"], "gradient clip inf"),
+        (["--soft-share", "inf"], "soft share inf"),
+        (["--healthy-share", "inf"], "healthy share inf"),
         (["--metrics", "nowhere.json"], "nowhere.json: not the metrics"),
         (["--calibrate"], "--calibrate needs --metrics"),
         (["--card", "nowhere.json"], "nowhere.json: not a model card"),

@@ -246,6 +246,21 @@ def test_a_lock_that_cannot_be_removed_is_released(tmp_path, monkeypatch):
         pass
 
 
+def test_an_old_checkpoint_that_is_open_elsewhere_does_not_end_the_training(toy_slices, tmp_path, monkeypatch):
+    """As Windows has it: by a virus scanner, say."""
+    unlink = Path.unlink
+
+    def refuse(path, **options):
+        if path.name.startswith("step-"):
+            raise PermissionError
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    recipe = replace(preset("modern"), **{**_SMALL, "epochs": 2})
+    fit(read_labelled_slices(toy_slices), recipe, tmp_path, "cpu", checkpoint_seconds=0)
+    assert len(list(tmp_path.glob("checkpoints/step-*.ckpt"))) == 4
+
+
 def test_the_memory_of_the_gpu_is_told_with_the_progress(monkeypatch):
     """A made-up report: what CUDA itself says is not looked at here."""
     stream = io.StringIO()

@@ -1,12 +1,15 @@
 """CTs from files and DICOM folders, and what is refused; images written whole or not at all."""
 
+import gzip
+import struct
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from infnet.data.volumes import read_ct, write_image
+from infnet.data import itk_names
+from infnet.data.volumes import dicom_tags, read_ct, write_image
 from infnet.errors import (
     InputError,
     InputNotFoundError,
@@ -263,6 +266,23 @@ def test_a_truncated_file_is_refused(ct, tmp_path, ending, compressed, kept):
         read_ct(path)
 
 
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("start", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_nifti_file_that_does_not_tell_where_its_voxels_start_is_refused(ct, tmp_path, ending, start):
+    """ITK reads on, from four bytes before them."""
+    sitk.WriteImage(ct, tmp_path / "whole.nii")
+    raw = (tmp_path / "whole.nii").read_bytes()
+    data = raw[:108] + struct.pack("<f", start) + raw[112:]
+    path = tmp_path / f"ct{ending}"
+    path.write_bytes(gzip.compress(data) if ending.endswith(".gz") else data)
+    assert not np.array_equal(voxels(sitk.ReadImage(path)), voxels(ct))
+    with pytest.raises(UnreadableImageError, match="where its voxels start"):
+        read_ct(path)
+    without_extension = data[:348] + raw[352:]
+    path.write_bytes(gzip.compress(without_extension) if ending.endswith(".gz") else without_extension)
+    assert np.array_equal(voxels(read_ct(path)[0]), voxels(ct).clip(-1024))
+
+
 def test_no_folder_no_file(ct, tmp_path):
     with pytest.raises(OutputError, match="cannot be written"):
         write_image(ct, tmp_path / "no folder" / "ct.nrrd")
@@ -308,3 +328,62 @@ def test_a_real_dicom_series_is_where_its_volume_is(shared_data):
 def test_values_outside_a_real_scan_circle(shared_data):
     image, _ = read_ct(shared_data / "ct/lungmask-test-dicom")
     assert voxels(image).min() == -1024
+
+
+@pytest.fixture
+def itk_of_windows(tmp_path, monkeypatch):
+    """ITK as it is on Windows, made up: what has other letters than ASCII's in its path, it does not find.
+
+    The folder Größe has a short name, which is a link to it here; Länge has none.
+    """
+
+    def finding(work):
+        def find(*arguments, **options):
+            for name in arguments:
+                if isinstance(name, str) and not name.isascii():
+                    raise RuntimeError(f'The file "{name}" does not exist.')
+            return work(*arguments, **options)
+
+        return find
+
+    for owner, name in (
+        (sitk, "ReadImage"), (sitk, "WriteImage"),
+        (sitk.ImageFileReader, "SetFileName"), (sitk.ImageSeriesReader, "GetGDCMSeriesIDs"),
+    ):  # fmt: skip
+        kind = staticmethod if name == "GetGDCMSeriesIDs" else lambda function: function
+        monkeypatch.setattr(owner, name, kind(finding(getattr(owner, name))))
+    long, short = tmp_path / "Größe", tmp_path / "GRSSE~1"
+    for folder in (long, tmp_path / "Länge"):
+        folder.mkdir()
+    short.symlink_to(long)
+    monkeypatch.setattr(itk_names, "_takes_any_letter", lambda: False)
+    monkeypatch.setattr(itk_names, "_short_name", lambda folder: str(folder).replace(str(long), str(short)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".nii.gz", ".mha"])
+def test_in_folders_of_other_letters_itk_gets_their_short_names(ct, itk_of_windows, ending):
+    path = itk_of_windows / f"Größe/肺{ending}"
+    write_image(ct, path)
+    plain = path.rename(path.with_name(f"ct{ending}"))
+    assert np.array_equal(voxels(read_ct(plain)[0]), voxels(ct).clip(-1024))
+    plain.rename(path)
+    with pytest.raises(InputError, match="on Windows ITK finds only names and folders of ASCII letters; rename"):
+        read_ct(path)
+
+
+def test_a_dicom_folder_of_other_letters_is_read_by_its_short_name(itk_of_windows):
+    ct = make_chest(empty_grid((40, 36, 12), (9, 9, 15))).ct
+    write_dicom_series(ct, itk_of_windows / "Größe/série")
+    (itk_of_windows / "Größe/série").rename(itk_of_windows / "Größe/serie")
+    assert np.array_equal(voxels(read_ct(itk_of_windows / "Größe/serie")[0]), voxels(ct).clip(-1024))
+    assert dicom_tags(itk_of_windows / "Größe/serie", "0008|0060") == ["CT"]
+    (itk_of_windows / "Größe/serie").rename(itk_of_windows / "Länge/serie")
+    with pytest.raises(InputError, match="ASCII letters; rename or move it"):
+        read_ct(itk_of_windows / "Länge/serie")
+
+
+def test_where_itk_cannot_write_it_is_told(ct, itk_of_windows):
+    with pytest.raises(OutputError, match="ASCII letters; rename or move it"):
+        write_image(ct, itk_of_windows / "Länge/ct.nrrd")
+    assert list((itk_of_windows / "Länge").iterdir()) == []

@@ -17,9 +17,9 @@ HELP = "Measure the speed of the models in each runtime, and of the whole job."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ct", type=Path, metavar="CT", help="a chest CT; default: a synthetic one")
-    parser.add_argument("--json", type=Path, metavar="F.json", help="where to write the measurements, and the machine")
+    parser.add_argument("--json", type=Path, metavar="F.json", help="file for the measurements and what the machine is")
     parser.add_argument(
-        "--repeats", type=int, default=5, metavar="N", help="timed rounds, after one that warms up; default %(default)s"
+        "--repeats", type=int, default=5, metavar="N", help="timed rounds, after an untimed one; default %(default)s"
     )
     add_model_arguments(parser)
 

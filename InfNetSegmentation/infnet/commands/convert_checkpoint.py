@@ -6,7 +6,7 @@ from pathlib import Path
 from infnet.reporting import Reporter
 
 NAME = "convert-checkpoint"
-HELP = "Make a model of a checkpoint of the original Inf-Net code."
+HELP = "Convert a checkpoint of the original Inf-Net code into a model."
 
 _SUMMARIES = {
     "inf-net": "Infection of the lung on axial CT slices; weights of the original code.",
@@ -24,7 +24,7 @@ _LIMITS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="checkpoint, such as Semi-Inf-Net-100.pth")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the model")
-    parser.add_argument("--name", help="of the model; default: that of the file")
+    parser.add_argument("--name", help="name of the model; default: the file's")
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:

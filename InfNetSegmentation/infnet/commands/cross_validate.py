@@ -6,7 +6,6 @@ import os
 from infnet.commands.train import (
     add_recipe_arguments,
     add_supervised_arguments,
-    check_extra,
     read_extra,
     recipe_from,
     tell_estimate,
@@ -38,8 +37,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         find_card(options.initial)
     check_folds(slices, options.folds, options.only_fold)
     chosen = range(options.folds) if options.only_fold is None else [options.only_fold]
-    for index in chosen:
-        check_extra(options, index)
+    parts = [f"fold-{index}/{part}" for index in chosen for part in ("training/checkpoints", "training/log", "model")]
+    for part in ("predictions", "consolidation", "initial/predictions", *parts):
+        check_folder(options.output / part)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("Several processes cannot share a fold; give each a fold of its own (--only-fold).")
 
@@ -50,15 +50,16 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
     recipe = recipe_from(options, options.task)
     initial = load_model(options.initial) if options.initial else None
+
+    def training(index: int) -> Training:
+        extra = read_extra(options, index)
+        return Training(f"fold {index + 1}", hold_out(slices, options.folds, index, recipe.seed, extra)[0], recipe)
+
     if options.estimate:
-        parts = [
-            Training(
-                f"fold {i + 1}", hold_out(slices, options.folds, i, recipe.seed, read_extra(options, i))[0], recipe
-            )
-            for i in chosen
-        ]
-        tell_estimate(parts, options, reporter, initial)
+        tell_estimate([training(index) for index in chosen], options, reporter, initial)
         return
+    for index in chosen:  # may be refused too; when a fold's turn comes, hours have passed
+        training(index)
     for index in chosen:
         run_fold(
             slices,

@@ -43,12 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="gets findings.dcm and, where there are lungs, lobes or an infection map, lungs.dcm, lobes.dcm, "
         "infection.dcm and measurements.dcm",
     )
-    parser.add_argument("--lungs", type=Path, metavar="L", help="with a segmentation alone: 1 right, 2 left")
+    parser.add_argument(
+        "--lungs", type=Path, metavar="L", help="lung mask (1 right, 2 left); only with a segmentation alone"
+    )
     parser.add_argument(
         "--lobes",
         type=Path,
         metavar="B",
-        help="with the same: segmentation of the lobes, 1 RUL, 2 RML, 3 RLL, 4 LUL, 5 LLL",
+        help="segmentation of the lobes (1 RUL, 2 RML, 3 RLL, 4 LUL, 5 LLL); only with --lungs",
     )
 
 

@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "0 to 1); or one image",
     )
     parser.add_argument(
-        "truth", type=Path, metavar="GROUND_TRUTH", help="folder of masks or label images of the same names, or one"
+        "truth",
+        type=Path,
+        metavar="GROUND_TRUTH",
+        help="folder of masks or label images of the same names, or one image",
     )
     parser.add_argument(
         "--protocol",
@@ -32,17 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "each map scaled to its minimum and maximum, means over 256 thresholds. Default %(default)s",
     )
     parser.add_argument(
-        "--threshold", type=probability, default=0.5, metavar="P", help="of that protocol; default %(default)s"
+        "--threshold", type=probability, default=0.5, metavar="P", help="of the protocol threshold; default %(default)s"
     )
     parser.add_argument(
         "--class",
         dest="finding",
         type=int,
         choices=[1, 2],
-        help="which label counts, 1 ground-glass opacity or 2 consolidation; default: any. Maps of probability are "
-        "then that of this finding",
+        help="label that counts: 1 ground-glass opacity or 2 consolidation; default: any. Maps of probability must be "
+        "those of this finding",
     )
-    parser.add_argument("--against", type=Path, metavar="OTHER", help="other predictions to compare with, Dice by Dice")
+    parser.add_argument(
+        "--against", type=Path, metavar="OTHER", help="other predictions: compares the Dice image by image"
+    )
     parser.add_argument("--json", type=Path, metavar="F.json", help="everything measured")
     parser.add_argument("--csv", type=Path, metavar="F.csv", help="the metrics of each image")
     parser.add_argument("--markdown", type=Path, metavar="F.md", help="the means as a table")
@@ -61,17 +66,22 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
     import infnet
     from infnet.data.files import check_output, written_whole
-    from infnet.errors import InputError, MissingPackageError
+    from infnet.errors import InputError, MissingPackageError, OutputError
     from infnet.evaluation.pairs import match
 
-    for path, endings in (
+    outputs = [
         (options.json, (".json",)),
         (options.csv, (".csv",)),
         (options.markdown, (".md",)),
         *((path, (".json", ".png", ".svg")) for path in options.reliability),
-    ):
+    ]
+    written: set[Path] = set()
+    for path, endings in outputs:
         if path is not None:
             check_output(path, endings)
+            if path.resolve() in written:
+                raise OutputError(f"{path}: named for two outputs; give each a file of its own.")
+            written.add(path.resolve())
     pairs = match(options.predictions, options.truth)  # before the slow imports: it may be refused
     other_pairs = match(options.against, options.truth) if options.against else None
 

@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a row: the method's name and its file of infnet evaluate --json; several files, one a finding, stand "
         "side by side with their average (the paper's Table III)",
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="F.md", help="default: standard output")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="F.md", help="file for the table; default: standard output"
+    )
     parser.add_argument(
         "--like", choices=["II", "III", "IV", "V"], help="the metrics of that table of the paper; default: all"
     )

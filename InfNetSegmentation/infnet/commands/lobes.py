@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="OUT.seg.nrrd: segmentation for 3D Slicer; OUT.nrrd, .nii.gz, .nii or .mha: label image (1 right upper, "
         "2 right middle, 3 right lower, 4 left upper, 5 left lower lobe) on the CT's grid",
     )
-    parser.add_argument("--lungs", type=Path, metavar="FILE", help="a lung mask that is there (1 right, 2 left)")
-    parser.add_argument("--lobes", type=Path, metavar="FILE", help="a segmentation of the lobes that is there")
+    parser.add_argument("--lungs", type=Path, metavar="FILE", help="an existing lung mask (1 right, 2 left)")
+    parser.add_argument("--lobes", type=Path, metavar="FILE", help="an existing segmentation of the lobes")
     parser.add_argument(
         "--source",
         choices=_SOURCES,

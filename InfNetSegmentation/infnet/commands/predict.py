@@ -1,7 +1,6 @@
 """``infnet predict``: infection and findings on 2-D images."""
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from infnet.commands.arguments import add_model_arguments, add_precision_argument, add_runtime_argument
@@ -30,12 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from PIL import Image
 
-    from infnet.data.files import check_folder
+    from infnet.data.files import check_folder, folder_aside
     from infnet.data.labelled_slices import eight_bit, find_images, read_grey, unit_range
     from infnet.errors import OutputError
     from infnet.inference.predictor import SlicePredictor
 
     check_folder(options.output)
+    names = ("infection", "consolidation", "labels")
+    for folder in (options.output / name for name in names):
+        check_folder(folder)
+        if folder.is_dir() and options.slices.is_dir() and folder.samefile(options.slices):
+            raise OutputError(f"{folder}: the results would be written over the slices; name another folder.")
     paths = find_images(options.slices)
     predictor = SlicePredictor.from_models(
         options.model,
@@ -50,9 +54,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     try:
         options.output.mkdir(parents=True, exist_ok=True)
         # Written aside and moved at the end, so that a run that fails leaves earlier results as they were.
-        with tempfile.TemporaryDirectory(dir=options.output, prefix=".incomplete-") as aside:
-            for name in ("infection", "consolidation", "labels"):
-                (Path(aside) / name).mkdir()
+        with folder_aside(options.output) as aside:
+            for name in names:
+                (aside / name).mkdir()
             slices = (unit_range(read_grey(path)) for path in paths)
             for done, (path, prediction) in enumerate(zip(paths, predictor(slices), strict=True), start=1):
                 pictures = {
@@ -61,11 +65,11 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
                     "labels": prediction.labels(predictor.threshold),
                 }
                 for name, picture in pictures.items():
-                    Image.fromarray(picture).save(Path(aside) / name / f"{path.stem}.png")
+                    Image.fromarray(picture).save(aside / name / f"{path.stem}.png")
                 if prediction.gate is not None:
                     gates[path.stem] = round(prediction.gate, 4)
                 reporter.progress("slices", done, len(paths))
-            for finished in sorted(Path(aside).glob("*/*.png")):
+            for finished in sorted(aside.glob("*/*.png")):
                 folder = options.output / finished.parent.name
                 folder.mkdir(exist_ok=True)
                 finished.replace(folder / finished.name)

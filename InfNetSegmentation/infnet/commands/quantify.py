@@ -24,11 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lungs",
         type=Path,
         metavar="L",
-        help="lung mask (1 right, 2 left), taken as it is; default: found in the CT, with the findings in it",
+        help="lung mask (1 right, 2 left), taken as it is; default: found in the CT and widened by the findings",
     )
     parser.add_argument("--lobes", type=Path, metavar="B", help="segmentation of the lobes; default: no rows of lobes")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="T", help="T.csv or T.json, by docs/quantification.md"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="T",
+        help="T.csv: the table; T.json: also scores, sources and warnings",
     )
     parser.add_argument("--case", metavar="NAME", help="in the table; default: the CT's file name")
     add_trust_argument(parser)

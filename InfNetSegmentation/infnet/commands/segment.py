@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -49,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lungs",
         type=Path,
         metavar="FILE",
-        help="a lung mask that is there already (1 right, 2 left), taken as it is: findings beyond it are not measured",
+        help="an existing lung mask (1 right, 2 left), taken as it is: findings beyond it are not measured",
     )
-    parser.add_argument("--lobes", type=Path, metavar="FILE", help="a segmentation of the lobes that is there already")
+    parser.add_argument("--lobes", type=Path, metavar="FILE", help="an existing segmentation of the lobes")
     parser.add_argument(
         "--lobe-source", choices=_LOBE_SOURCES, default="auto", help="where lobes come from; default %(default)s"
     )
@@ -80,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="LIST",
         help="instead of CT: LIST.csv (columns ct, case; if need be date, patient, lungs, lobes) or a folder of CTs; "
-        "the studies of an earlier run that still hold are kept",
+        "finished studies of an earlier run with the same inputs and settings are kept",
     )
     group.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (with Dask)")
     group.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers take the cases")
@@ -193,7 +194,8 @@ def _segment_many(options: argparse.Namespace, settings: "Settings", reporter: R
             outcomes.append(outcome)
             reporter.message(f"{outcome.case.name}: {outcome.error or 'finished'}")
             if outcome.error:
-                write_failures(cases, outcomes, folder)
+                with suppress(OutputError):  # on Windows, where it is open in Excel; at the end it is written again
+                    write_failures(cases, outcomes, folder)
             else:
                 finished.add(outcome.case.name)
     finally:  # a run that was stopped tells what it has done

@@ -22,17 +22,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "unlabelled", type=Path, metavar="UNLABELLED_DIR", help="folder with Imgs, as of infnet prepare"
     )
-    group = parser.add_argument_group("pseudo-labels", "K and so on: by default those of --semi-preset")
+    group = parser.add_argument_group("pseudo-labels", "The defaults are those of --semi-preset.")
     group.add_argument(
         "--semi-preset",
         choices=list(SEMI_RECIPES),
         default="paper",
-        help="paper: Algorithm 1 as it stands, weeks on a CPU; small: a small part of that; default %(default)s",
+        help="paper: the whole Algorithm 1, weeks on a CPU; small: a small part of it; default %(default)s",
     )
     group.add_argument("--k", type=int, metavar="K", help="slices that are labelled in a round")
-    group.add_argument("--rounds", type=int, metavar="R", help="stop after R rounds; paper: when all slices are used")
-    group.add_argument("--round-epochs", type=int, metavar="N", help="of the fine-tuning in a round")
-    group.add_argument("--pre-training-epochs", type=int, metavar="N", help="on the pseudo-labels alone")
+    group.add_argument("--rounds", type=int, metavar="R", help="number of rounds; paper: until all slices are used")
+    group.add_argument("--round-epochs", type=int, metavar="N", help="epochs of the fine-tuning in a round")
+    group.add_argument("--pre-training-epochs", type=int, metavar="N", help="epochs on the pseudo-labels alone")
     group.add_argument(
         "--refresh",
         action=argparse.BooleanOptionalAction,
@@ -57,12 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "released ones)",
     )
     group.add_argument(
-        "--exclude-volumes", nargs="+", default=[], metavar="NAME", help="leave these out, by UNLABELLED_DIR/slices.csv"
+        "--exclude-volumes",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="volumes to leave out, named as in UNLABELLED_DIR/slices.csv",
     )
     group.add_argument(
         "--pause",
         action="store_true",
-        help="stop after each making of pseudo-labels, so that they can be rejected or corrected; run again to go on",
+        help="stop when there are new pseudo-labels, so that they can be rejected or corrected; run again to go on",
     )
     group = parser.add_argument_group("comparison with supervised training")
     group.add_argument(
@@ -126,6 +130,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     training = SemiSupervision(
         *given_to_run, options.output, options.device, options.precision, reporter.progress, options.pause, held_out
     )
+    training.check()
     description = {
         "semi_supervision": asdict(semi),
         "pseudo_labels": "released pseudo-labels" if options.pseudo_labels else "Algorithm 1",

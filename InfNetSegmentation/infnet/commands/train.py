@@ -39,41 +39,57 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
         help="more slices to train on, healthy (GT all black) or pseudo-labelled (Soft); can be given again; in a "
         "cross-validation, {fold} becomes the fold's number",
     )
-    recipe = parser.add_argument_group("recipe", "A preset, of which each of the other options changes one thing.")
+    recipe = parser.add_argument_group(
+        "recipe", "The preset sets everything; each other option changes one thing of it."
+    )
     recipe.add_argument(
         "--preset", choices=PRESETS, default="modern", help="ours, or as in Fan et al., 2020; default %(default)s"
     )
     recipe.add_argument("--network", metavar="NAME", help="see infnet networks")
     recipe.add_argument(
-        "--network-option", action="append", default=[], metavar="NAME=VALUE", help="of the network; can be given again"
+        "--network-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="option of the network (docs/networks.md); can be given again",
     )
     recipe.add_argument("--encoder", help="the same as --network-option encoder=…")
     recipe.add_argument("--base-channels", type=int, metavar="N", help="the same as --network-option base_channels=N")
     explanations = {
-        "loss": "paper-released-code: its BCE is not weighted; for findings it is sigmoids' instead of softmax's",
-        "schedule": "paper-released-code: from epoch 50 on, a tenth of what is left every epoch",
-        "multi_scale": "a batch is seen at one of the scales, or at all, a step each",
-        "encoder_weights": "of Inf-Net or FCN8s, to start from; imagenet is downloaded where no package has it",
+        "loss": "paper-released-code: as paper, but BCE without weights; for findings, BCE of sigmoids"
+        " instead of cross-entropy",
+        "schedule": "paper-released-code: from epoch 50 on, every epoch divides the learning rate by ten",
+        "multi_scale": "random: each batch at one of the scales; all: each batch at every scale, one step each",
+        "encoder_weights": "first weights of the encoder of Inf-Net or FCN8s; imagenet is downloaded if no installed"
+        " package has it",
     }
     for name, choices in CHOICES.items():
         recipe.add_argument(_option(name), choices=choices, help=explanations.get(name))
     for name, kind, explanation in (
-        ("epochs", int, None),
-        ("batch_size", int, "of all devices together"),
+        ("epochs", int, "how often each labelled slice is seen"),
+        ("batch_size", int, "slices in a step, of all devices together"),
         ("learning_rate", float, "the largest of the schedule"),
-        ("weight_decay", float, None),
-        ("momentum", float, "of SGD"),
-        ("gradient_clip", float, "largest element of the gradient; 0: any"),
-        ("ema_decay", float, "of the moving average of the weights; 0: no average"),
-        ("soft_share", float, "pseudo-labelled slices in an epoch, as a share of the labelled ones; default: all"),
-        ("healthy_share", float, "healthy slices in an epoch, as a share of the others"),
+        ("weight_decay", float, "of the optimizer"),
+        ("momentum", float, "of the optimizer sgd"),
+        ("gradient_clip", float, "keep every element of the gradient within ±N; 0: no limit"),
+        (
+            "ema_decay",
+            float,
+            "decay a step of the moving average of the weights, which is then the result; 0: no average",
+        ),
+        (
+            "soft_share",
+            float,
+            "pseudo-labelled slices in an epoch, as a share of the labelled, infected ones; default: all",
+        ),
+        ("healthy_share", float, "healthy slices in an epoch, as a share of all other slices"),
         ("synthetic_lesions", float, "share of the healthy slices that lesions are painted into"),
         ("size", int, "side of the square that slices are resized to, in pixels"),
-        ("seed", int, None),
+        ("seed", int, "decides order, augmentation, first weights and folds"),
     ):
         recipe.add_argument(_option(name), type=kind, metavar="N", help=explanation)
     recipe.add_argument("--scales", type=float, nargs="+", metavar="N", help="multiples of the size")
-    recipe.add_argument("--augmentation", action=argparse.BooleanOptionalAction, help="of the training slices")
+    recipe.add_argument("--augmentation", action=argparse.BooleanOptionalAction, help="augment the training slices")
     add_device_argument(parser, "--accelerator")
     add_precision_argument(parser, "auto")
 
@@ -115,19 +131,10 @@ def read_extra(options: argparse.Namespace, fold: int | None = None) -> "list[La
     """The slices of every ``--extra``; of a cross-validation's ``fold``, its own. Raises InputError."""
     from infnet.data.labelled_slices import read_labelled_slices
 
-    return [s for folder in _extra_folders(options, fold) for s in read_labelled_slices(folder)]
-
-
-def check_extra(options: argparse.Namespace, fold: int) -> None:
-    """Raise InputError where `read_extra` would find no slices: when the fold's turn comes, hours may have passed."""
-    from infnet.data.labelled_slices import find_images
-
-    for folder in _extra_folders(options, fold):
-        find_images(folder / "Imgs")
-
-
-def _extra_folders(options: argparse.Namespace, fold: int | None) -> list[Path]:
-    return [folder if fold is None else Path(str(folder).replace("{fold}", str(fold))) for folder in options.extra]
+    folders = (
+        options.extra if fold is None else [Path(str(path).replace("{fold}", str(fold))) for path in options.extra]
+    )
+    return [s for folder in folders for s in read_labelled_slices(folder)]
 
 
 def tell_estimate(
@@ -150,7 +157,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
     add_supervised_arguments(parser)
     parser.add_argument(
-        "--devices", type=int, default=1, metavar="N", help="how many take part, in processes of their own; default 1"
+        "--devices", type=int, default=1, metavar="N", help="devices to train on, one process each; default %(default)s"
     )
     parser.add_argument(
         "--card", type=Path, metavar="FILE", help="take name, summary, licence and limits from this model card"
@@ -162,7 +169,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="metrics.json of infnet cross-validate, for the model card",
     )
     parser.add_argument(
-        "--calibrate", action="store_true", help="let predictions be calibrated as the cross-validation found best"
+        "--calibrate", action="store_true", help="apply the calibration of --metrics to what the model predicts"
     )
 
 
@@ -172,7 +179,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.weights.cards import find_card, read_card
 
     # Before the slow imports: all of these may be refused.
-    check_folder(options.output)
+    for part in ("", "checkpoints", "log", "model"):
+        check_folder(options.output / part)
     slices = read_labelled_slices(options.data, options.priors)
     extra = read_extra(options)
     like = read_card(options.card) if options.card else None
@@ -246,7 +254,7 @@ def _read_metrics(path: Path, recipe: Recipe) -> dict[str, Any]:
         told = values.get("calibration", {"temperature": 1, "offset": 0})
         if not (0 < float(told["temperature"]) < math.inf and math.isfinite(float(told["offset"]))):
             raise ValueError("no calibration can have these numbers")
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(f"{path}: not the metrics.json of infnet cross-validate ({error}).") from error
     own = recipe.as_dict()
     if differing := ", ".join(name for name in own if name != "seed" and validated.get(name) != own[name]):

@@ -6,6 +6,7 @@ there is infection, may tell the findings apart.
 """
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from infnet.data.listing import volumes_of
 from infnet.errors import InputError, InputNotFoundError, UnreadableImageError
@@ -22,6 +23,15 @@ _PAPERS_GREYS = (0, 38, 75)  # of the labels' colours in Fan et al.: black, dark
 _MASK_SOFTNESS = 30  # grey values by which JPEG and smooth drawing change a mask's black and white
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")  # whatever a file's name is: of some others, Pillow starts programs
+_DAMAGE = (  # what Pillow raises for damaged files
+    OSError,
+    SyntaxError,
+    ValueError,
+    OverflowError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 
 
 @dataclass(frozen=True)
@@ -70,10 +80,15 @@ def find_images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputNotFoundError(f"{folder}: no such folder. Name a folder that holds 2-D images.")
     # A name that begins with a dot is a file half written, or macOS's notes on one.
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    paths = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    paths.sort(key=lambda path: path.name)  # on Windows paths are sorted without regard to case
     for path in paths:
         if not path.is_file():  # for a pipe one would wait
             raise InputError(f"{path}: a folder, a link to nothing, a pipe or a device; take it out.")
+        try:
+            path.name.encode()
+        except UnicodeEncodeError as error:  # no list or table could name it
+            raise InputError(f"{path}: the name is not in UTF-8; rename it.") from error
     if not paths:
         raise InputNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_SUFFIXES)}).")
     stem, count = Counter(path.stem for path in paths).most_common(1)[0]
@@ -91,7 +106,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
     image = _open(path)
     if image.mode.startswith(("I", "F")):
         raise UnreadableImageError(f"{path}: has more than 8 bits; save it as 8-bit grey through a lung window.")
-    return np.asarray(image.convert("L"))
+    return _as_grey(image, path)
 
 
 def unit_range(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -111,7 +126,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     and 2. Raises UnreadableImageError for a damaged file, InputError for other values than those.
     """
     image = _open(path)
-    values = np.asarray(image.convert("L") if image.mode in ("RGB", "RGBA", "LA", "PA", "CMYK") else image)
+    values = _as_grey(image, path) if len(image.getbands()) > 1 else np.asarray(image)
     found = np.unique(values)
     if np.isin(found, (0, 1, 2)).all():
         return values.astype(np.uint8)
@@ -197,12 +212,21 @@ def _with_volumes(slices: Iterable[LabelledSlice], folder: Path) -> list[Labelle
     return [replace(s, volume=volumes.get(s.stem)) for s in slices]
 
 
+def _as_grey(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    try:
+        return np.asarray(image.convert("L"))
+    except ValueError as error:  # colours that Pillow can read but not convert, such as LAB
+        raise UnreadableImageError(f"{path}: {error}; save it as 8-bit grey.") from error
+
+
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
-        image.load()
-    except FileNotFoundError as error:
-        raise InputNotFoundError(f"{path}: no such file.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UnreadableImageError(f"{path}: not a readable image ({error}).") from error
+        if not path.is_file():  # for a pipe one would wait
+            raise InputNotFoundError(f"{path}: no such file.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(path, formats=_FORMATS)
+            image.load()
+    except _DAMAGE as error:
+        raise UnreadableImageError(f"{path}: not a readable image ({error}); save it again, or take it out.") from error
     return image

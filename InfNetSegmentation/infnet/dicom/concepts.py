@@ -46,11 +46,11 @@ class Algorithm:
     @classmethod
     def of_findings(cls, provenance: Mapping[str, Any]) -> "Algorithm":
         """The networks that a result's provenance names, with their weights' SHA-256."""
-        models = [provenance[key] for key in ("infection_model", "findings_model") if key in provenance]
+        models = [str(provenance[key]) for key in ("infection_model", "findings_model") if provenance.get(key)]
         keys = ("infection_weights_sha256", "findings_weights_sha256", "threshold", "window_hu")
         return cls(
             name=_long_string(" ".join(["InfNet", *dict.fromkeys(models)])),  # one can be both
-            version=_long_string(provenance.get("infnet", infnet.__version__)),
+            version=_long_string(str(provenance.get("infnet") or infnet.__version__)),
             parameters={key: provenance[key] for key in keys if key in provenance},
         )
 

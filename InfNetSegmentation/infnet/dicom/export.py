@@ -11,12 +11,12 @@ from pydicom import Dataset
 
 from infnet.anatomy import regions
 from infnet.data import findings
-from infnet.data.files import written_whole
+from infnet.data.files import written_together, written_whole
 from infnet.dicom.concepts import Algorithm
 from infnet.dicom.measurement_report import SegmentReference, make_report
 from infnet.dicom.segmentations import INFECTION_SEGMENT, Segment, make_segmentation
 from infnet.dicom.series import SourceSeries
-from infnet.errors import OutputError
+from infnet.errors import InputError
 from infnet.quantification.measurements import Row, voxel_ml
 from infnet.reporting import Progress, silent
 
@@ -47,21 +47,22 @@ class Result:
 def write_dicom(result: Result, series: SourceSeries, folder: Path, progress: Progress = silent) -> dict[str, Path]:
     """Write a result's objects into ``folder``; returns their paths by name.
 
-    Objects of an earlier result go, so that never two lie there together. Raises `GeometryError` or `InputError` where
-    an image does not fit the series, before anything is written, and `OutputError`.
+    Objects of an earlier result go when the new ones are whole, so that never two lie there together. Raises
+    `GeometryError` or `InputError` where an image does not fit the series, before anything is written, and
+    `OutputError`.
     """
-    objects = _make_objects(result, series, progress)
-    paths = {name: folder / f"{name}.dcm" for name in (FINDINGS, LUNGS, LOBES, INFECTION, REPORT)}
+    files = {name: f"{name}.dcm" for name in (FINDINGS, LUNGS, LOBES, INFECTION, REPORT)}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in paths.values():
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written to ({error.strerror}).") from error
-    for name, dataset in objects.items():
-        with written_whole(paths[name]) as temporary:
-            dataset.save_as(temporary)
-    return {name: paths[name] for name in objects}
+        objects = _make_objects(result, series, progress)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # of highdicom, which copies the attributes
+        raise InputError(
+            f"DICOM series {series.uid}: its attributes cannot be taken over ({error}); export or anonymise it again."
+        ) from error
+    with written_together(folder, last=files[FINDINGS], optional=list(files.values())) as new:
+        for name, dataset in objects.items():
+            with written_whole(new / files[name]) as temporary:
+                dataset.save_as(temporary)
+    return {name: folder / files[name] for name in objects}
 
 
 def _make_objects(result: Result, series: SourceSeries, progress: Progress) -> dict[str, Dataset]:

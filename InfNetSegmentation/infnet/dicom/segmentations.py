@@ -118,7 +118,7 @@ def read_segmentation(path: Path, kinds: Mapping[int, Code] | None = None) -> si
         raise
     except Exception as error:  # of damaged files, pydicom and highdicom raise errors of many kinds
         if is_out_of_memory(error):
-            raise OutOfMemoryError(f"{path}: there is not the memory for it; close other programs.") from error
+            raise OutOfMemoryError(f"{path}: there is not enough memory for it; close other programs.") from error
         raise UnreadableImageError(f"{path}: not a DICOM segmentation of one volume with whole voxels.") from error
     table = np.zeros(max(found) + 1, np.uint8 if max(labels.values()) < 256 else np.uint16)
     table[list(labels)] = list(labels.values())

@@ -1,13 +1,17 @@
 """The DICOM series that a result was computed on, and a result's images in the order of its slices."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from highdicom import PatientSexValues
 from pydicom import Dataset, dcmread
+from pydicom.multival import MultiValue
 from pydicom.uid import CTImageStorage
-from pydicom.valuerep import DS
+from pydicom.valuerep import DA, DS, TM
 
 from infnet.data.dicom_folder import dicom_files
 from infnet.data.volumes import read_ct
@@ -36,6 +40,13 @@ _MAY_BE_EMPTY = (
     "ReferringPhysicianName",
     "PositionReferenceIndicator",
 )
+# Of those, what highdicom takes apart; files in the wild have "male", and dates that are none.
+_FORMS: Mapping[str, Callable[[Any], object]] = {
+    "PatientBirthDate": DA,
+    "PatientSex": PatientSexValues,
+    "StudyDate": DA,
+    "StudyTime": TM,
+}
 _TOLERANCE_VOXELS, _TOLERANCE_COSINES = 0.1, 1e-3
 
 
@@ -103,6 +114,7 @@ def read_series(folder: Path, series_uid: str | None = None, trust_hu: bool = Fa
     files, _ = dicom_files(folder)
     images: list[Dataset] = [dcmread(file, stop_before_pixels=True) for file in files]
     distance = _distance_between_slices(ct)
+    left_out: set[str] = set()
     for file, image in zip(files, images, strict=True):
         missing = [keyword for keyword in _NEEDED if not image.get(keyword)]
         if missing:
@@ -112,16 +124,31 @@ def read_series(folder: Path, series_uid: str | None = None, trust_hu: bool = Fa
         if not np.allclose(image.ImageOrientationPatient, images[0].ImageOrientationPatient, atol=_TOLERANCE_COSINES):
             raise GeometryError(f"{file}: turned against the other slices of its series; put them into another folder.")
         for keyword in _MAY_BE_EMPTY:
-            if keyword not in image:
+            value = image.get(keyword)
+            if value and not _has_form(keyword, value):
+                left_out.add(keyword)
+            if not value or keyword in left_out:
                 setattr(image, keyword, None)
         # highdicom copies these, and scanners write them with a sign, of last digits that differ, or not at all.
         image.SpacingBetweenSlices = DS(distance, auto_format=True)
         image.SliceThickness = image.get("SliceThickness") or image.SpacingBetweenSlices
         image.ImageOrientationPatient = images[0].ImageOrientationPatient
+    if left_out:
+        warnings.append(f"Left out, being of no form that DICOM has for it: {', '.join(sorted(left_out))}.")
     series = SourceSeries(ct, images, warnings)
     if series_uid not in (None, series.uid):
         raise InputError(f"{folder}: holds the series {series.uid}; the result is of the series {series_uid}.")
     return series
+
+
+def _has_form(keyword: str, value: object) -> bool:
+    if isinstance(value, MultiValue):
+        return False
+    try:
+        _FORMS.get(keyword, str)(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _distance_between_slices(ct: sitk.Image) -> float:

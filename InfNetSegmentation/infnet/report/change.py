@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infnet.data.files import read_json
+from infnet.data.labelled_slices import read_grey
 from infnet.errors import InputError
 from infnet.report.layout import Figure, Table
 from infnet.report.numbers import DASH, difference, number
@@ -30,19 +31,18 @@ def read_change(folder: Path) -> Change:
         values = read_json(path)
         if values["schema"] != SCHEMA:
             raise InputError(f"{path}: of the schema {values['schema']}, not {SCHEMA}; make it again: infnet compare.")
+        cases, table = tuple(study["case"] for study in values["studies"]), _table(values)
+        caption = "Each figure of each region, study by study. " + " ".join(values["warnings"])
+        read_grey(folder / "change.png")  # raises where it is none
         plot = Picture(
             (folder / "change.png").read_bytes(),
             "image/png",
             "Line charts of the figures of each region over the studies; the table tells those of the whole lungs.",
         )
-        return Change(
-            tuple(study["case"] for study in values["studies"]),
-            _table(values),
-            Figure("Course", plot, "Each figure of each region, study by study. " + " ".join(values["warnings"])),
-        )
+        return Change(cases, table, Figure("Course", plot, caption))
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}; infnet compare makes the folder.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: damaged ({error}); make it again: infnet compare.") from error
 
 
@@ -67,6 +67,8 @@ def _table(values: Mapping[str, Any]) -> Table:
                 DASH if score is None else f"{score}/25",
             ]
         )
+    if not all(isinstance(cell, str) for row in rows for cell in row):
+        raise ValueError("a study's name or date is no text")
     maps = [
         f"From {each['earlier']} to {each['later']}: "
         + ", ".join(f"{name} {number(ml)} mL" for name, ml in each["ml"].items())

@@ -8,10 +8,13 @@ from typing import Any
 import SimpleITK as sitk
 
 from infnet import __version__
+from infnet.anatomy import regions
+from infnet.data.findings import FINDINGS
 from infnet.data.volumes import on_one_grid
 from infnet.errors import GeometryError
+from infnet.quantification.label_images import read_label_image
 from infnet.quantification.measurements import Row
-from infnet.quantification.study import Study
+from infnet.quantification.study import LUNGS, SEGMENTATION, Study
 from infnet.report.change import Change
 from infnet.report.charts import chart
 from infnet.report.layout import Fact, Figure, Table
@@ -41,6 +44,7 @@ _NAMES = {
     "slices": "Slices with lung",
     "slices_without_infection": "Of these without infection by the model's gate",
     "mirror_images": "Mirror images averaged",
+    "mirrored_from": "Probability from which a slice's mirror images are averaged",
     "lungs": "Source of the lungs",
     "lobes": "Source of the lobes",
     "lobes_attribution": "Attribution of the lobes",
@@ -75,7 +79,8 @@ def compose(
 
     Raises `InputError` where a label image is missing or damaged, `GeometryError` where it is not on the CT's grid.
     """
-    findings, lungs = study.findings(), study.lungs()
+    findings = read_label_image(study.folder / SEGMENTATION, len(FINDINGS))
+    lungs = read_label_image(study.folder / LUNGS, len(regions.LUNGS))
     if not (on_one_grid(ct, findings) and on_one_grid(ct, lungs)):
         raise GeometryError(
             f"{study.folder}: its images are not on the grid of the CT; name the study's own CT with --ct."

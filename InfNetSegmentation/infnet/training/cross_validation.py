@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infnet.data.files import written_whole
-from infnet.data.labelled_slices import LabelledSlice, read_grey, unit_range
+from infnet.data.labelled_slices import LabelledSlice, read_fitting, read_grey, unit_range
 from infnet.devices import choose_device
 from infnet.evaluation.calibration import Reliability, calibrated, fit_platt_scaling
 from infnet.evaluation.metrics import Metrics, dice
@@ -88,7 +88,13 @@ def run_fold(
 
 
 def _are_predicted(slices: Sequence[LabelledSlice], folder: Path) -> bool:
-    return all((folder / "predictions" / f"{s.stem}.png").is_file() for s in slices)
+    """Whether ``folder`` has the predictions of all slices. Raises InputError where one is damaged."""
+    paths = {s.stem: folder / "predictions" / f"{s.stem}.png" for s in slices}
+    if not all(path.is_file() for path in paths.values()):
+        return False
+    for s in slices:  # before other folds are trained, and what is measured in the end fits
+        read_fitting(s, paths[s.stem], read_grey)
+    return True
 
 
 def summarise(

@@ -63,12 +63,12 @@ def fit(
 
     ``run_folder`` gets the losses as CSV and checkpoints (`infnet.training.checkpoints`); where there are some
     already, the run goes on from the newest, with the same draws as if it had never stopped and its losses in a CSV of
-    their own. Where a device has not the memory for a batch, it goes on with halves, quarters … of one whose gradients
-    are added up, and says so in the log.
+    their own. Where a device has not enough memory for a batch, it goes on with halves, quarters … of one, adds up
+    their gradients, and says so in the log.
 
     Raises InputError where the slices are too few or lack what the network shall learn, where ``initial`` does not fit,
     for a batch that cannot be shared evenly, and for a folder of another training or process; DivergedError where the
-    loss is no number any more; OutOfMemoryError where there is not the memory for one slice, or several processes
+    loss is no number any more; OutOfMemoryError where there is not enough memory for one slice, or several processes
     train.
     """
     attempt = partial(
@@ -80,7 +80,7 @@ def fit(
     while (module := _if_memory_allows(attempt, parts)) is None:
         parts *= 2
         if parts >= 2 * min(recipe.batch_size, len(slices)) or TorchElasticEnvironment.detect() or devices > 1:
-            raise OutOfMemoryError("There is not the memory for this; choose a smaller network, size or batch.")
+            raise OutOfMemoryError("There is not enough memory for this; choose a smaller network, size or batch.")
         logging.getLogger(__name__).warning(
             "The memory is too short for a batch of %d: it is looked at in %d parts, which takes longer.",
             recipe.batch_size,

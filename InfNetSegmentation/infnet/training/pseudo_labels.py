@@ -11,6 +11,7 @@ A folder of them is one of labelled slices too (`infnet.data.labelled_slices`)::
 """
 
 import csv
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from PIL import Image, ImageOps
 
 from infnet.data.files import written_whole
 from infnet.data.labelled_slices import (
+    IMAGE_SUFFIXES,
     LabelledSlice,
     Slice,
     read_fitting,
@@ -71,6 +73,21 @@ class Review:
     hard: bool = False
     smallest_stability: float = 0.0
 
+    def check(self, slices: Sequence[Slice]) -> None:
+        """Raise InputError for a word that cannot be used, or is on none of ``slices``: it would not be heeded."""
+        of_stem = {s.stem: s for s in slices}
+        corrections = self.folder / "corrections"
+        for path in sorted(corrections.iterdir()) if os.path.lexists(corrections) else []:
+            if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            if path.suffix != ".png" or path.stem not in of_stem:
+                raise InputError(f"{path}: corrects no unlabelled slice; call it STEM.png, as the slice is called.")
+            read_fitting(of_stem[path.stem], path, read_labels)
+        if unknown := sorted(self._rejected() - of_stem.keys()):
+            raise InputError(
+                f"{self._list}: no unlabelled slice is called {unknown[0]}; give one name a line, without its ending."
+            )
+
     def read(
         self, maps: Path, slices: Iterable[Slice], listing: Path, consolidation: Path | None = None
     ) -> list[LabelledSlice]:
@@ -106,13 +123,18 @@ class Review:
             csv.writer(file).writerows([("file", "infected", "stability", "use"), *rows])
         return accepted
 
+    @property
+    def _list(self) -> Path:
+        return self.folder / "rejected.txt"
+
     def _rejected(self) -> set[str]:
-        path = self.folder / "rejected.txt"
+        if self._list.exists() and not self._list.is_file():  # for a pipe one would wait
+            raise InputError(f"{self._list}: not a file; give one slice's name a line there.")
         try:
-            text = path.read_text(encoding="utf-8") if path.is_file() else ""
+            text = self._list.read_text(encoding="utf-8-sig") if os.path.lexists(self._list) else ""
         except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); give one slice's name a line.") from error
-        return {line.strip() for line in text.splitlines()}
+            raise InputError(f"{self._list}: cannot be read ({error}); give one slice's name a line.") from error
+        return {line.strip() for line in text.splitlines()} - {""}
 
 
 def stability(soft: NDArray[np.uint8]) -> float:
@@ -127,9 +149,8 @@ def write_montage(folder: Path, slices: Sequence[Slice]) -> None:
     columns = int(np.ceil(np.sqrt(len(shown))))
     sheet = Image.new("RGB", (columns * _TILE, -(-len(shown) // columns) * _TILE))
     for i, s in enumerate(shown):
-        grey, soft = (
-            ImageOps.contain(Image.open(folder / name / f"{s.stem}.png"), (_TILE, _TILE)) for name in ("Imgs", "Soft")
-        )
+        maps = s.image, read_fitting(s, folder / "Soft" / f"{s.stem}.png", read_grey)
+        grey, soft = (ImageOps.contain(Image.fromarray(map_), (_TILE, _TILE)) for map_ in maps)
         tile = np.stack([np.asarray(grey)] * 3, axis=-1)
         tile[_boundary(np.asarray(soft)) > 0] = (255, 0, 0)
         sheet.paste(Image.fromarray(tile), (i % columns * _TILE, i // columns * _TILE))

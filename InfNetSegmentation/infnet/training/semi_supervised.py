@@ -1,4 +1,4 @@
-"""Semi-supervised learning of Inf-Net: Algorithm 1 of Fan et al., IEEE TMI 2020 (section III-F).
+"""Semi-supervised learning of Inf-Net: Algorithm 1 of Fan et al., IEEE TMI 2020.
 
 In the paper's symbols, M being the network::
 
@@ -23,10 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-from infnet.data.files import written_whole
+from infnet.data.files import check_folder, written_whole
 from infnet.data.labelled_slices import LabelledSlice, Slice, digest
 from infnet.devices import choose_device
-from infnet.errors import ReviewPause
+from infnet.errors import InvalidModelError, ReviewPause, UnknownModelError
 from infnet.reporting import Progress, silent
 from infnet.training.fit import fit
 from infnet.training.held_out import Maps, predict, write_maps
@@ -63,6 +63,21 @@ class SemiSupervision:
     pause: bool = False
     held_out: Sequence[LabelledSlice] = ()
 
+    def __post_init__(self) -> None:
+        """Raises InputError for recipes that no training can have: before hours of others."""
+        self._fine_tuning()
+        self._pre_training()
+
+    def check(self) -> None:
+        """Raise OutputError or InputError where the run could not write, or read a person's word, hours later."""
+        rounds = [_round(n) for n in range(1, self.semi.rounds_for(len(self.unlabelled)) + 1)]
+        for name in ("supervised", *rounds, "pseudo-labels", "pre-training", "semi-supervised"):
+            for part in ("training/checkpoints", "Soft"):
+                check_folder(self.run_folder / name / part)
+        for name in ("model", "predictions"):
+            check_folder(self.run_folder / name)
+        self._review.check(self.unlabelled)
+
     def supervised(self) -> Model:
         """Lines 1 and 2: M trained on D_Labeled."""
         return self._train("supervised", self.labelled, self.recipe)
@@ -71,15 +86,9 @@ class SemiSupervision:
         """Lines 3 to 8; returns the pseudo-labelled slices of D_Training."""
         order = np.random.default_rng(self.recipe.seed).permutation(len(self.unlabelled))
         d_unlabelled = [self.unlabelled[i] for i in order]
-        fine_tuning = replace(
-            self.recipe,
-            epochs=self.semi.round_epochs,
-            learning_rate=self.semi.round_learning_rate,
-            batch_size=self.semi.round_batch_size,
-        )
         k, rounds = self.semi.k, self.semi.rounds_for(len(d_unlabelled))
         finished = max((n for n in range(1, rounds + 1) if self._model_folder(_round(n)).is_dir()), default=0)
-        m = load_model(str(self._model_folder(_round(finished)))) if finished else self.supervised()
+        m = self._trained(_round(finished)) if finished else self.supervised()
         d_net_labelled: dict[str, Sequence[Slice]] = {}  # by the folder of their pseudo-labels
         for n in range(1, rounds + 1):
             if self.semi.refresh:
@@ -89,7 +98,7 @@ class SemiSupervision:
             if n > finished:
                 self._pseudo_label(m, d_net_labelled[_round(n)], _round(n))
                 d_training = [*self.labelled, *self._read(d_net_labelled)]
-                m = self._train(_round(n), d_training, fine_tuning, m, "fine-tuning")
+                m = self._train(_round(n), d_training, self._fine_tuning(), m, "fine-tuning")
                 shutil.rmtree(self._model_folder(_round(n - 1)), ignore_errors=True)
             self.progress("rounds", n, rounds)
         if self.semi.refresh:
@@ -103,10 +112,7 @@ class SemiSupervision:
 
     def two_steps(self, pseudo_labelled: Sequence[LabelledSlice]) -> Model:
         """Semi-Inf-Net: trained on pseudo-labels, from ImageNet, and then on D_Labeled."""
-        pre_training = replace(
-            self.recipe, epochs=self.semi.pre_training_epochs, batch_size=self.semi.pre_training_batch_size
-        )
-        pre_trained = self._train("pre-training", pseudo_labelled, pre_training)
+        pre_trained = self._train("pre-training", pseudo_labelled, self._pre_training())
         model = self._train("semi-supervised", self.labelled, self.recipe, pre_trained)
         history = {"pre_training": {**pre_trained.card.training, "pseudo_labelled_slices": len(pseudo_labelled)}}
         return Model(replace(model.card, training={**model.card.training, **history}), model.network)
@@ -114,6 +120,18 @@ class SemiSupervision:
     def predict(self, model: Model) -> None:
         """Write the maps of the slices held out into ``predictions/NAME``; NAME is the model's (`write_maps`)."""
         write_maps(model, self.held_out, choose_device(self.device), self.run_folder, model.card.name)
+
+    def _fine_tuning(self) -> Recipe:
+        """That of each round."""
+        return replace(
+            self.recipe,
+            epochs=self.semi.round_epochs,
+            learning_rate=self.semi.round_learning_rate,
+            batch_size=self.semi.round_batch_size,
+        )
+
+    def _pre_training(self) -> Recipe:
+        return replace(self.recipe, epochs=self.semi.pre_training_epochs, batch_size=self.semi.pre_training_batch_size)
 
     def _train(
         self,
@@ -144,7 +162,15 @@ class SemiSupervision:
             unfinished.replace(model_folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         # Read back in any case: the weights' half precision is then the same for a run that goes on later.
-        return load_model(str(model_folder))
+        return self._trained(name)
+
+    def _trained(self, name: str) -> Model:
+        """The model of a finished training."""
+        try:
+            return load_model(str(self._model_folder(name)))
+        except (InvalidModelError, UnknownModelError) as error:
+            folder = self._model_folder(name)
+            raise InvalidModelError(f"{folder}: damaged; remove it, and it is trained again. ({error})") from error
 
     def _pseudo_label(self, m: Model, slices: Sequence[Slice], name: str) -> None:
         folder = self.run_folder / name
@@ -188,7 +214,7 @@ def _begin_again_if_other_data(training: Path, slices: Sequence[LabelledSlice]) 
     """Discard what an interrupted training has done on other slices: a pseudo-label was corrected or rejected since."""
     note = training.with_name("data.sha256")
     found = digest(slices)
-    if training.is_dir() and (not note.is_file() or note.read_text(encoding="utf-8") != found):
+    if training.is_dir() and not (note.is_file() and note.read_bytes() == found.encode()):
         shutil.rmtree(training)
     note.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(note) as temporary:
