@@ -84,7 +84,7 @@ def test_a_lack_of_memory_is_told_with_its_remedy(module, host, fakeBackend, add
         panel.ui.applyButton.click()
         host.waitUntil(lambda: not panel.logic.running)
     cause, remedy = panel.ui.errorLabel.text.split("\n\n")
-    assert cause == "There is not the memory for one slice; close other programs."
+    assert cause == "There is not enough memory for one slice; close other programs."
     assert "Processor (CPU)" in remedy and "Close other programs" in remedy
     assert cause in caplog.text, "the message box"
     assert panel.ui.applyButton.text == "Apply" and panel.ui.applyButton.enabled

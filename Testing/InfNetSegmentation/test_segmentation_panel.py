@@ -549,7 +549,7 @@ def test_a_panel_can_be_made_by_itself(host, module):
             "lungmask is not installed: pip install lungmask, or use the lobe atlas (--source atlas).",
             "lungmask is not installed: pip install lungmask, or use the lobe atlas.",
         ),
-        ("There is not the memory for one slice; close other programs.",) * 2,
+        ("There is not enough memory for one slice; close other programs.",) * 2,
         ("a.nrrd; b--c.nrrd: cannot be read. Copy it again.",) * 2,
     ],
 )
