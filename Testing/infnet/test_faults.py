@@ -616,13 +616,27 @@ def test_a_card_that_asks_for_a_huge_network_takes_no_memory(model):
 
 
 def test_a_study_with_impossible_values_is_refused(tmp_path):
+    from infnet.quantification.measurements import Row
     from infnet.quantification.study import read_study
 
-    values = {"schema": "infnet-result/1", "case": "a", "ct": "ct.nrrd", "table": [], "severity": None, "sources": {}}
-    values |= {"provenance": {}, "warnings": [], "seconds": {}}
+    total = dict.fromkeys(Row.__annotations__) | {"region": "total"}
+    values = {"schema": "infnet-result/1", "case": "a", "ct": "ct.nrrd", "severity": None, "sources": {}}
+    values |= {"provenance": {}, "warnings": [], "seconds": {}, "table": [total]}
     (tmp_path / "result.json").write_text(json.dumps(values))
     assert read_study(tmp_path).case == "a"
-    for name, value in {"table": [1], "warnings": [1], "case": 3, "date": 2020, "provenance": "x", "ct": None}.items():
+    for name, value in (
+        *{"table": [1], "warnings": [1], "case": 3, "date": 2020, "provenance": "x", "ct": None}.items(),
+        ("table", []),
+        ("table", [total | {"volume_ml": float("nan")}]),
+        ("table", [total | {"volume_ml": 10**400}]),
+        ("severity", [3]),
+        ("seconds", {"read": "x"}),
+        ("date", "yesterday"),
+        ("sources", {"lobes": []}),
+        ("provenance", {"infection_weights_sha256": [1]}),
+        ("provenance", {"threshold": "high"}),
+        ("case", "\ud800"),
+    ):
         (tmp_path / "result.json").write_text(json.dumps(values | {name: value}))
         with pytest.raises(InputError, match=r"result\.json: damaged"):
             read_study(tmp_path)
@@ -821,3 +835,20 @@ def test_a_part_of_the_predictions_that_cannot_be_is_told_before_the_work(model,
     answer = tell("predict", toy_slices / "Imgs", "--model", model[0], "--runtime", "eager", "--device", "cpu")
     assert answer[0] == 7 and "labels is a file; name a folder" in answer[1]["message"]
     assert [path.name for path in (tmp_path / "outputs/out.nrrd").iterdir()] == ["labels"]
+
+
+def test_weights_that_are_no_numbers_are_refused(model, segment):
+    """They would find nothing, and nobody would be told."""
+    folder, card = model
+    network = build_network("tiny", {"consolidation_head": True})
+    torch.nn.init.constant_(network.coarse.weight, float("nan"))
+    save_model(folder, ModelCard(**card), network)
+    refused(segment(), 5, "invalid-model", "some of its weights are not numbers")
+
+
+@pytest.mark.parametrize("link", ["nowhere", "run"])
+def test_a_folder_that_is_a_link_to_nothing_is_told_before_the_work(tmp_path, capsys, link):
+    (tmp_path / "run").symlink_to(link)
+    assert cli.main(["dicom", "x", "--series", "x", "-o", str(tmp_path / "run"), "--progress", "json"]) == 7
+    event = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert f"{tmp_path / 'run'}: a link to nothing; name a folder" in event["message"]

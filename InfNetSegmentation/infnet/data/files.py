@@ -27,7 +27,7 @@ def check_output(path: Path, endings: Sequence[str]) -> None:
         if not path.parent.is_dir():
             raise OutputError(f"{path}: there is no folder {path.parent}.")
         is_folder = path.resolve().is_dir()
-    except (OSError, RuntimeError, UnicodeEncodeError) as error:  # RuntimeError: a loop of links
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links
         raise OutputError(f"{path}: no file can have this name ({error}).") from error
     if is_folder:
         raise OutputError(f"{path} is a folder; name a file.")
@@ -39,11 +39,14 @@ def check_folder(folder: Path) -> None:
     """Raise `OutputError` if no files can be written into ``folder`` later; where there is none, one would be made."""
     try:
         str(folder).encode()
-        existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
+        paths = (folder, *folder.absolute().parents)
+        existing = next((path for path in paths if path.exists() or path.is_symlink()), None)
     except (OSError, UnicodeEncodeError) as error:
         raise OutputError(f"{folder}: no folder can have this name ({error}).") from error
     if existing is None:
         raise OutputError(f"{folder}: there is no drive {folder.absolute().anchor}.")
+    if not existing.exists():
+        raise OutputError(f"{existing}: a link to nothing; name a folder.")
     if not existing.is_dir():
         raise OutputError(f"{existing} is a file; name a folder.")
     if not os.access(existing, os.W_OK):
@@ -51,11 +54,16 @@ def check_folder(folder: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file. Raises OSError, and ValueError for what is no JSON, or is nested too deeply."""
+    """The value of a JSON file.
+
+    Raises OSError, and ValueError for what is no JSON, is nested too deeply, or has text that is no Unicode.
+    """
     if path.exists() and not (path.is_file() or path.is_dir()):  # for a pipe one would wait, /dev/zero has no end
         raise OSError(errno.EINVAL, "it is a pipe or a device", str(path))
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(value, ensure_ascii=False).encode()  # halves of surrogate pairs, which no file can hold
+        return value
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 from scipy.spatial import KDTree
 
+from infnet.data.segmentations import segment_names
 from infnet.data.volumes import read_image
 from infnet.errors import InputError
 from infnet.evaluation.metrics import Metrics
@@ -23,6 +24,8 @@ def read_volumes(pair: Pair, finding: int | None) -> tuple[NDArray[np.float32], 
     grid = read_findings(pair.truth, read_image(pair.truth))
     truth = _mask(grid, finding)
     image = read_image(pair.prediction)
+    if image.GetDimension() != 3 or (image.GetNumberOfComponentsPerPixel() != 1 and not segment_names(image)):
+        raise InputError(f"{pair.prediction}: not an image of three dimensions with one value a voxel.")
     if not _has_fractions(image):
         return _mask(read_findings(pair.prediction, grid), finding).astype(np.float32), truth, grid
     probability = sitk.GetArrayFromImage(

@@ -116,7 +116,10 @@ def read_official_checkpoint(path: Path | str) -> OfficialCheckpoint:
     if name == "infection-guided-unet":
         for key in ("predict.weight", "predict.bias"):
             state[key] = state[key][_OUTPUT_ORDER]
-    network.load_state_dict(state)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:  # sparse or quantised tensors, say
+        raise InvalidModelError(f"{path}: its tensors are not those of a network ({error}).") from error
     return OfficialCheckpoint(name, options, network.eval())
 
 

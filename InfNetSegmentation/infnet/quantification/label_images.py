@@ -122,6 +122,8 @@ def _checked(image: sitk.Image, path: Path, highest: int) -> sitk.Image:
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"{path}: not a three-dimensional label image with one value a voxel.")
     labels = sitk.GetArrayViewFromImage(image)
+    if labels.dtype.kind == "c":
+        raise InputError(f"{path}: complex numbers; labels are the whole numbers 0 to {highest}.")
     if labels.min() < 0 or labels.max() > highest or (labels.dtype.kind == "f" and np.any(labels % 1)):
         raise InputError(
             f"{path}: values from {labels.min():g} to {labels.max():g}; labels are the whole numbers 0 to {highest}."

@@ -14,9 +14,11 @@ All images are on the CT's grid.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,15 @@ from infnet.data.files import read_json, written_together
 from infnet.data.segmentations import write_segmentation
 from infnet.data.volumes import read_image, write_image
 from infnet.errors import InvalidStudyError
-from infnet.quantification.measurements import Row
+from infnet.quantification.measurements import TOTAL, Row
 
 SCHEMA = "infnet-result/1"
 RESULT = "result.json"
 SEGMENTATION = "segmentation.seg.nrrd"
 LUNGS, LOBES, INFECTION, CANDIDATES = "lungs.nrrd", "lobes.nrrd", "infection.nrrd", "candidates.nrrd"
+# Of the provenance, what comparisons and DICOM objects reckon with.
+_NUMBERS = ("threshold", "smoothing_mm", "minimum_lesion_ml")
+_TEXTS = ("infnet", *(f"{task}_{what}" for task in ("infection", "findings") for what in ("model", "weights_sha256")))
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def read_study(folder: Path) -> Study:
         raise InvalidStudyError(
             f"{folder}: no finished study ({RESULT}: {error.strerror}); infnet segment --study makes one."
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InvalidStudyError(f"{path}: damaged ({error}); make the study again.") from error
 
 
@@ -114,11 +119,26 @@ def _check_types(values: Mapping[str, Any]) -> None:
         raise ValueError(f"wrong type of {', '.join(wrong)}")
     if not all(isinstance(warning, str) for warning in values["warnings"]):
         raise ValueError("a warning that is not text")
+    if values.get("date") is not None:
+        date.fromisoformat(values["date"])
+    numbers = [values["severity"], *values["seconds"].values(), *(values["provenance"].get(name) for name in _NUMBERS)]
+    texts = [*(values["provenance"].get(name) for name in _TEXTS), *map(values["sources"].get, ("lungs", "lobes"))]
+    if None in values["seconds"].values() or not (
+        _are_numbers(numbers) and all(isinstance(text, str | None) for text in texts)
+    ):
+        raise ValueError("wrong type of a value in severity, seconds, sources or provenance")
     for row in values["table"]:
         if not (isinstance(row, dict) and row.keys() == Row.__annotations__.keys() and isinstance(row["region"], str)):
             raise ValueError("a row of the table without the columns of one")
-        if not all(isinstance(value, int | float | None) for name, value in row.items() if name != "region"):
+        if not _are_numbers([value for name, value in row.items() if name != "region"]):
             raise ValueError(f"the row {row['region']} has values that are not numbers")
+    if not values["table"] or values["table"][-1]["region"] != TOTAL:
+        raise ValueError("a table without the whole lungs")
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Whether each is a finite number, or None. Raises OverflowError for one beyond those of a float."""
+    return all(value is None or (isinstance(value, int | float) and math.isfinite(value)) for value in values)
 
 
 def write_study(

@@ -71,6 +71,8 @@ class Checkpoints(Callback):
         """
         paths = _newest_first(self._folder)
         for path in paths:
+            if not path.is_file():  # for a pipe one would wait
+                continue
             try:
                 return path, torch.load(path, map_location="cpu", weights_only=True)
             except Exception:  # damaged files raise errors of many kinds, that there is no memory among them

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from infnet.data.files import written_whole
-from infnet.data.labelled_slices import LabelledSlice, Slice, eight_bit, read_grey, unit_range
+from infnet.data.labelled_slices import LabelledSlice, Slice, eight_bit, read_fitting, read_grey, unit_range
+from infnet.errors import OutputError
 from infnet.evaluation.metrics import Metrics, dice, threshold_mean_dice, threshold_metrics
 from infnet.evaluation.statistics import compare, summarise
 from infnet.inference.predictor import consolidation_probability, predict_infection, resize, stack
@@ -72,7 +73,10 @@ def write_maps(model: Model, slices: Sequence[LabelledSlice], device: torch.devi
     """
     for s in slices:
         for name, map_ in predict(model, s, device).items():
-            (folder / name / of).mkdir(parents=True, exist_ok=True)
+            try:
+                (folder / name / of).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"{folder / name / of}: cannot be made ({error.strerror}).") from error
             with written_whole(folder / name / of / f"{s.stem}.png") as temporary:
                 Image.fromarray(map_).save(temporary)
 
@@ -87,7 +91,7 @@ def measure(
     images: dict[str, Metrics] = {}
     for done, s in enumerate(slices, start=1):
         maps = {
-            name: read_grey(folder / name / of / f"{s.stem}.png")
+            name: read_fitting(s, folder / name / of / f"{s.stem}.png", read_grey)
             for name in ("predictions", "consolidation")
             if name == "predictions" or (folder / name / of / f"{s.stem}.png").is_file()
         }

@@ -41,6 +41,8 @@ def build(stored: StoredModel) -> Model:
             build_network(name, options).load_state_dict(state, assign=True)
         network = build_network(name, options)
         network.load_state_dict(state)
+        if not all(bool(v.isfinite().all()) for v in state.values()):  # they would find nothing, without a word
+            raise InvalidModelError(f"{stored.path}: some of its weights are not numbers; get the model again.")
     except InvalidModelError:
         raise
     except Exception as error:  # the options go to libraries, which raise what they like
