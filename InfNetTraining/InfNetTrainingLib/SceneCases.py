@@ -7,6 +7,7 @@ import numpy as np
 import slicer
 import vtk
 from InfNetSegmentationLib.Images import labelsOf
+from InfNetSegmentationLib.Scene import fileName
 from InfNetSegmentationLib.VolumeFiles import arraySteps, volumeSteps
 from slicer.i18n import tr as _
 
@@ -97,7 +98,7 @@ def caseSteps(cases, folder):
     ctFolder.mkdir()
     labelsFolder.mkdir()
     for volumeNode, segmentationNode in cases:
-        name = _unusedName(fileName(volumeNode.GetName()), ctFolder)
+        name = _unusedName(caseName(volumeNode), ctFolder)
         yield from volumeSteps(volumeNode, ctFolder / f"{name}.nrrd")
         if segmentationNode is not None:
             labels = caseLabels(volumeNode, segmentationNode)
@@ -106,9 +107,9 @@ def caseSteps(cases, folder):
     return ctFolder, labelsFolder if any(labelsFolder.iterdir()) else None
 
 
-def fileName(name):
-    """A volume's name as the name of its file, and so of its CT in ``slices.csv``."""
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", name) or "case"
+def caseName(volumeNode):
+    """The name of a volume's file, and so of its CT in ``slices.csv``."""
+    return fileName(volumeNode, "case")
 
 
 def _unusedName(base, folder):

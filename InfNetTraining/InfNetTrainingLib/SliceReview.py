@@ -8,7 +8,7 @@ from InfNetSegmentationLib.SceneCTs import REVIEW_ATTRIBUTE
 from InfNetSegmentationLib.Views import showVolume
 from slicer.i18n import tr as _
 
-from InfNetTrainingLib.SceneCases import fileName
+from InfNetTrainingLib.SceneCases import caseName
 
 _SEGMENT_ID, _LABELMAP = "Infection", "Binary labelmap"
 _RED = (0.95, 0.2, 0.2)
@@ -89,7 +89,7 @@ def _inItsCT(stem, shape, unlabelledFolder):
             places = {}
         if stem in places:
             for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-                isNamedSo = places[stem].volume in (node.GetName(), fileName(node.GetName()))
+                isNamedSo = places[stem].volume in (node.GetName(), caseName(node))
                 if isNamedSo and _canBeOf(places[stem], shape, node):
                     return places[stem], node
     return None, None

@@ -67,12 +67,12 @@ def test_a_mask_goes_into_its_ct_and_back(prepared, tmp_path, direction):
 def test_a_ct_is_known_by_its_name_as_that_of_a_file(prepared, tmp_path):
     """Slices that the panel made of a CT of the scene are listed under the name of the file it was written to."""
     from infnet.data.prepared import read_listing, write_listing
-    from InfNetTrainingLib.SceneCases import fileName
+    from InfNetTrainingLib.SceneCases import caseName
     from InfNetTrainingLib.SliceReview import SliceReview
 
     volumeNode, (place, picture) = prepared("axial")
     volumeNode.SetName("2: Thorax 1.0 (lung)")
-    places = [replace(p, volume=fileName(volumeNode.GetName())) for p in read_listing(tmp_path / "unlabelled")]
+    places = [replace(p, volume=caseName(volumeNode)) for p in read_listing(tmp_path / "unlabelled")]
     write_listing(tmp_path / "unlabelled", places)
     assert SliceReview(place.file, picture, picture > 100, tmp_path / "unlabelled").volumeNode is volumeNode
 
