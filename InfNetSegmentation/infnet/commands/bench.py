@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.inference.predictor import predict_infection, stack
     from infnet.inference.slices import SliceLook
     from infnet.machine import machine_facts
-    from infnet.weights.cards import DEFAULT_MODELS
+    from infnet.weights.cards import DEFAULT_MODELS, findings_model
     from infnet.weights.store import load_model
 
     if options.repeats < 1:
@@ -70,8 +70,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
                 infection_name, (image,), threshold, device, options.repeats, reporter.progress
             )
         }
-        if options.labels_model is not None or not infection.card.tells_findings:
-            findings_name = options.labels_model or DEFAULT_MODELS["findings"]
+        findings_name = findings_model(infection.card, options.labels_model)
+        if findings_name is not None:
             findings = load_model(findings_name).card
             prior = predict_infection(infection, image).infection
             inputs = (stack(slices, findings.input_size), stack(list(prior[:, 0]), findings.input_size))

@@ -14,12 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
-    from infnet.weights.cards import DEFAULT_MODELS, shipped_models
+    from infnet.weights.cards import DEFAULT_MODELS, findings_model, shipped_models
 
     cards = shipped_models()
-    asked = {DEFAULT_MODELS["infection"]}
-    if not any(card.tells_findings for card in cards if card.name in asked):
-        asked.add(DEFAULT_MODELS["findings"])
+    infection = next(card for card in cards if card.name == DEFAULT_MODELS["infection"])
+    asked = {infection.name, findings_model(infection, None)}
     lines = []
     for card in cards:
         default = " (default)" if card.name in asked else ""

@@ -31,7 +31,7 @@ from infnet.quantification.lesions import without_small_lesions
 from infnet.quantification.measurements import measure, voxel_ml
 from infnet.quantification.study import Study, read_study, write_study
 from infnet.reporting import Progress, silent
-from infnet.weights.cards import DEFAULT_MODELS, find_card, read_card
+from infnet.weights.cards import DEFAULT_MODELS, find_card, findings_model, read_card
 
 NO_LOBES = "none"
 
@@ -208,10 +208,8 @@ def inputs(case: Case, settings: Settings) -> dict[str, Any]:
 def weights(settings: Settings) -> dict[str, str]:
     """SHA-256 of the models' weights, as in a study's provenance. Raises `UnknownModelError` or `InvalidModelError`."""
     infection = read_card(find_card(settings.model or DEFAULT_MODELS["infection"]))
-    if settings.labels_model is None and infection.tells_findings:  # as `SlicePredictor.from_models` does
-        findings = infection
-    else:
-        findings = read_card(find_card(settings.labels_model or DEFAULT_MODELS["findings"]))
+    name = findings_model(infection, settings.labels_model)
+    findings = infection if name is None else read_card(find_card(name))
     return {"infection_weights_sha256": infection.sha256, "findings_weights_sha256": findings.sha256}
 
 

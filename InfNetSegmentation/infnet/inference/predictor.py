@@ -17,7 +17,7 @@ from infnet.inference.mirror_images import MIRRORED_FROM, MIRRORINGS, InfectionP
 from infnet.inference.runtimes import choose_runtime, make_runtime
 from infnet.inference.runtimes.probabilities import FloatImages
 from infnet.inference.slices import LOWEST_THRESHOLD, FloatSlice, SlicePrediction
-from infnet.weights.cards import DEFAULT_MODELS
+from infnet.weights.cards import DEFAULT_MODELS, findings_model
 from infnet.weights.stored import StoredModel, read_model
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class SlicePredictor:
     ) -> "SlicePredictor":
         """The predictor of two models by name or path; None is the shipped one, or none where it is not needed."""
         infection = read_model(model or DEFAULT_MODELS["infection"])
-        alone = labels_model is None and infection.card.tells_findings
-        findings = None if alone else read_model(labels_model or DEFAULT_MODELS["findings"])
+        name = findings_model(infection.card, labels_model)
+        findings = None if name is None else read_model(name)
         return cls(infection, findings, device, precision=precision, runtime=runtime, threshold=threshold)
 
     @property

@@ -75,6 +75,13 @@ class ModelCard:
         return bool(self.network.get("options", {}).get("consolidation_head"))
 
 
+def findings_model(infection: ModelCard, asked: str | None) -> str | None:
+    """The model for the findings: the one asked for, else none if the infection model tells them, else the shipped."""
+    if asked is None and infection.tells_findings:
+        return None
+    return asked or DEFAULT_MODELS["findings"]
+
+
 def shipped_models() -> list[ModelCard]:
     """The cards of the models that come with the package."""
     return [read_card(path) for path in sorted(_SHIPPED.glob("*.json"))]
