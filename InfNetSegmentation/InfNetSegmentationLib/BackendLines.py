@@ -1,6 +1,7 @@
 """What the backend writes, line by line, and the events of infnet/reporting.py in it."""
 
 import json
+from contextlib import suppress
 
 _EVENT_FIELDS = {
     "progress": {"stage": str, "done": int, "total": int},
@@ -21,17 +22,24 @@ def parseEvent(line):
 
 
 class NewLines:
-    """The complete lines that were added to a growing file since the last look."""
+    """The complete lines that were added to a growing file since the last look.
+
+    There are none while there is no such file. It is opened for each look: one of a network drive that was away for a
+    moment cannot be read on.
+    """
 
     def __init__(self, path):
-        self._file = path.open("rb")
+        self._path = path
+        self._size = 0
         self._rest = b""
 
     def read(self, last):
-        *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
+        added = b""
+        with suppress(OSError), self._path.open("rb") as file:
+            file.seek(self._size)
+            added = file.read()
+        self._size += len(added)
+        *lines, self._rest = (self._rest + added).split(b"\n")
         if last and self._rest:
             lines.append(self._rest)
         return [line.decode(errors="replace").rstrip() for line in lines]
-
-    def close(self):
-        self._file.close()

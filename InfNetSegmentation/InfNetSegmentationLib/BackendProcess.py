@@ -189,8 +189,6 @@ class BackendProcess:
             else:
                 self._tellError(BackendError("crash", crashMessage(process.returncode, self._stderrTail)))
         finally:
-            self._stdout.close()
-            self._stderr.close()
             self._removeFolder()
 
     def _removeFolder(self):

@@ -51,13 +51,15 @@ def _volumesSteps(volumeNodes, folder):
         raise ValueError(_("There is no CT in the scene: load one, or choose a folder."))
     target = folder / _SCENE_FOLDER
     target.mkdir(parents=True, exist_ok=True)
-    rows, taken = [], set()
+    rows, taken, takenFiles = [], set(), set()
     for node in volumeNodes:
         yield from sliceOrderSteps(node)
-        name = _caseName(node.GetName(), taken)
-        path = target / f"{name}.nrrd"
+        name = _unusedName(node.GetName(), taken)
+        # On Windows ITK opens no file whose name has other letters.
+        plain = name.encode("ascii", "backslashreplace").decode().replace("\\", "_")
+        path = target / f"{_unusedName(plain, takenFiles)}.nrrd"
         if not (yield from sameSteps(node, path)):
-            newPath = target / f".new-{name}.nrrd"
+            newPath = path.with_name(f".new-{path.name}")
             try:
                 yield from volumeSteps(node, newPath)
                 newPath.replace(path)
@@ -68,8 +70,8 @@ def _volumesSteps(volumeNodes, folder):
     return rows
 
 
-def _caseName(name, taken):
-    """A name for a folder, on any system, that no other case has."""
+def _unusedName(name, taken):
+    """A name for a folder or a file, on any system, that no other case has."""
     base = shortFileName(re.sub(r'[/\\:*?"<>|]', "_", name)).strip(". ") or "CT"
     candidates = [base, *(f"{base} ({number})" for number in range(2, len(taken) + 3))]
     chosen = next(candidate for candidate in candidates if candidate.casefold() not in taken)

@@ -1,8 +1,9 @@
 """What became of the cases of a batch, as its folder tells, during a run and after it."""
 
-import contextlib
 import csv
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from InfNetSegmentationLib.BatchCases import CASE_LIST
@@ -37,19 +38,33 @@ def batchCases(folder):
 
     Needs no package that Slicer lacks: it is called when a panel is opened.
     """
-    from infnet.errors import InvalidStudyError
-    from infnet.quantification.study import read_study
-
     folder = Path(folder)
     failures = {row["case"]: row["message"] for row in _rows(folder / FAILURES, "case", "message")}
     cases = []
     for row in _rows(folder / CASE_LIST, "case", "ct"):
         case = BatchCase(row["case"], folder / row["ct"], failure=failures.get(row["case"], ""))
         if not case.failure:
-            with contextlib.suppress(InvalidStudyError):  # still to be done
-                case.study = read_study(folder / case.name)
+            case.study = _study(folder / case.name)
         cases.append(case)
     return cases
+
+
+def _study(folder):
+    """The `Study` in a folder, or None."""
+    from infnet.errors import InvalidStudyError
+    from infnet.quantification.study import RESULT
+
+    with suppress(OSError, InvalidStudyError):  # still to be done
+        return _studyMadeAt(folder, (folder / RESULT).stat().st_mtime_ns)
+    return None
+
+
+@lru_cache(maxsize=10_000)
+def _studyMadeAt(folder, _time):
+    """Read once: the panel asks for all of a batch whenever one is done."""
+    from infnet.quantification.study import read_study
+
+    return read_study(folder)
 
 
 def forgetFailures(folder):
@@ -75,7 +90,7 @@ def writeSummary(cases, folder):
 def _rows(path, *columns):
     """The rows (dicts) of a CSV file that have these columns; none where there is no such file, or another one."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets mark it so
             return [row for row in csv.DictReader(file) if all(row.get(column) for column in columns)]
     except (OSError, UnicodeDecodeError, csv.Error):
         return []

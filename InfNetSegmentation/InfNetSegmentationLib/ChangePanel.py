@@ -42,9 +42,7 @@ class ChangePanel:
         ui.changeSection.visible = result is not None
         if result is None:
             return
-        missing = self._whatIsMissing()
-        ui.compareButton.enabled = missing is None
-        ui.compareButton.toolTip = missing or self._compareToolTip
+        self._showCompareButton()
         change = storedChange(result.segmentationNode)
         for widget in (ui.changeSummaryLabel, ui.changeTable, ui.changeToolsWidget):
             widget.visible = change is not None
@@ -67,7 +65,13 @@ class ChangePanel:
         self._running = running
         self._ui.earlierSelector.enabled = self._ui.changeToolsWidget.enabled = not running
         if self._later is not None:
-            self._ui.compareButton.enabled = self._whatIsMissing() is None
+            self._showCompareButton()
+
+    def _showCompareButton(self):
+        """It says why it cannot be pressed."""
+        missing = self._whatIsMissing()
+        self._ui.compareButton.enabled = missing is None
+        self._ui.compareButton.toolTip = missing or self._compareToolTip
 
     def _whatIsMissing(self):
         if self._running:

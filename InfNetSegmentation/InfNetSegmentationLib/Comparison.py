@@ -1,12 +1,10 @@
-import re
-
 import slicer
 import vtk
 from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.ChangeTable import fillChangeTableNode
 from InfNetSegmentationLib.Chart import fillChangeChart
-from InfNetSegmentationLib.Scene import inOwnCoordinates, placeBeside, readLabels, referencedNode, shortFileName
+from InfNetSegmentationLib.Scene import fileName, inOwnCoordinates, placeBeside, readLabels, referencedNode
 from InfNetSegmentationLib.SegmentationResult import storedResult
 from InfNetSegmentationLib.StudyChange import (
     CHART_ROLE,
@@ -43,8 +41,7 @@ class Comparison:
             raise ValueError(problem)
         self._later = later
         self._earlier = earlier
-        names = (re.sub(r"[^\w.-]+", "_", result.volumeNode.GetName() or "CT") for result in (earlier, later))
-        first, second = map(shortFileName, names)
+        first, second = (fileName(result.volumeNode, "CT") for result in (earlier, later))
         # The backend tells studies apart by their names, and calls the map by them.
         self._results = {first: earlier, second if second != first else f"{second}-2": later}
 

@@ -59,14 +59,18 @@ def labelsOf(segmentationNode, segmentIDs, volumeNode):
     if not labels:
         return np.zeros(slicer.util.arrayFromVolume(volumeNode).shape, np.uint8)
     segmentationNode.CreateBinaryLabelmapRepresentation()  # of surfaces; otherwise it is there
+    grid = slicer.vtkOrientedImageData()  # the volume's geometry alone
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    grid.SetImageToWorldMatrix(matrix)
+    grid.SetExtent(volumeNode.GetImageData().GetExtent())
+    ofLayer = _labelsOfLayer([(segmentation.GetSegment(segmentID), label) for segmentID, label in labels.items()], grid)
+    if ofLayer is not None:
+        return ofLayer
     segments, values = vtk.vtkStringArray(), vtk.vtkIntArray()
     for segmentID, label in labels.items():
         segments.InsertNextValue(segmentID)
         values.InsertNextValue(label)
-    grid = slicer.vtkSlicerSegmentationsModuleLogic.CreateOrientedImageDataFromVolumeNode(
-        volumeNode, volumeNode.GetParentTransformNode()
-    )
-    grid.UnRegister(None)  # made by the function above for its caller
     merged = slicer.vtkOrientedImageData()
     if not segmentationNode.GenerateMergedLabelmapForAllSegments(
         merged, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY, grid, segments, values
@@ -74,3 +78,29 @@ def labelsOf(segmentationNode, segmentIDs, volumeNode):
         raise RuntimeError(_("The voxels of “{}” could not be read.").format(segmentationNode.GetName()))
     voxels = vtk_to_numpy(merged.GetPointData().GetScalars())
     return voxels.reshape(merged.GetDimensions()[::-1]).astype(np.uint8)
+
+
+def _labelsOfLayer(segments, grid):
+    """What `labelsOf` returns, several times faster, for (segment, label) of one layer on the grid; else None.
+
+    So are the segments that were imported together, until Segment Editor has to part them.
+    """
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    layer, *others = {segment.GetRepresentation("Binary labelmap") for segment, _label in segments}
+    if others or layer is None or not slicer.vtkOrientedImageDataResample.DoGeometriesMatch(layer, grid):
+        return None
+    size = grid.GetDimensions()[::-1]
+    labels, extent = np.zeros(size, np.uint8), np.reshape(layer.GetExtent(), (3, 2))[::-1]
+    start, stop = extent[:, 0], extent[:, 1] + 1
+    inner = np.maximum(start, 0), np.minimum(stop, size)  # beside the CT there is nothing to label
+    if np.any(inner[0] >= inner[1]):
+        return labels
+    ofGrid, ofLayer = (tuple(map(slice, *(part - origin for part in inner))) for origin in (0 * start, start))
+    values = vtk_to_numpy(layer.GetPointData().GetScalars()).reshape(stop - start)
+    table = np.zeros(int(values.max()) + 1, np.uint8)
+    for segment, label in segments:
+        table[segment.GetLabelValue() : segment.GetLabelValue() + 1] = label
+    isSame = np.array_equal(table, np.arange(len(table)))  # where all segments were imported, which saves the most
+    labels[ofGrid] = values[ofLayer] if isSame else table[values[ofLayer]]
+    return labels

@@ -111,4 +111,10 @@ class ModelPanel:
             self._importCheckpoint(path)
             return
         with slicer.util.tryWithErrorDisplay(_("The weights could not be imported.")):
-            self.chooseModel(installModel(path, replace=True))
+            try:
+                cardPath = installModel(path)
+            except FileExistsError as error:
+                if not slicer.util.confirmYesNoDisplay(_("{} Replace it?").format(error)):
+                    return
+                cardPath = installModel(path, replace=True)
+            self.chooseModel(cardPath)

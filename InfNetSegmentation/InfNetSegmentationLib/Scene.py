@@ -31,7 +31,7 @@ def readVolume(path, volumeNode):
     storage.SetForceRightHandedIJKCoordinateSystem(False)  # else slices of a left-handed image change their order
     storage.SetFileName(str(path))
     if not storage.ReadData(volumeNode):
-        raise RuntimeError(f"The image {path} could not be read.")
+        raise RuntimeError(_("The image {} could not be read.").format(path))
     return volumeNode
 
 

@@ -2,6 +2,7 @@
 
 import csv
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import slicer
@@ -98,8 +99,15 @@ def _trainings(folder):
 
 def _epochMeans(logFolder):
     """Mean loss of every epoch. A resumed run logs in a new version, which goes before the old from its first step."""
+    paths = sorted(logFolder.glob("version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
+    return _meansOf(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
+
+
+@lru_cache(maxsize=4096)
+def _meansOf(logs):
+    """Read once, as the hundreds of rounds of Algorithm 1 have ended but for one. ``logs``: (path, size, time), …"""
     steps = {}
-    for path in sorted(logFolder.glob("version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1])):
+    for path, _size, _time in logs:
         rows = list(_losses(path))
         if rows:
             steps = {step: row for step, row in steps.items() if step < rows[0][0]}

@@ -58,3 +58,4 @@ class OutcomePanel:
         if path:
             with slicer.util.tryWithErrorDisplay(_("The model could not be exported.")):
                 self._logic.export(self._folder, path)
+                self._ui.outcomeLabel.text = wrappable("\n".join([*self._lines, _("Exported to {}.").format(path)]))

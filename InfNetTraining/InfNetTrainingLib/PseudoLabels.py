@@ -1,6 +1,6 @@
 """The pseudo-labels of a run as files, and a person's word on them, which the backend heeds."""
 
-import csv
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,12 +95,13 @@ class PseudoLabels:
 
     def _rejected(self):
         path = self._folder / "rejected.txt"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
         return {line.strip() for line in lines} - {""}
 
     def _listing(self, round):
-        path = self._folder / round / "slices.csv"
-        if not path.is_file():
-            return {}
-        with path.open(encoding="utf-8", newline="") as file:
-            return {row["file"]: row for row in csv.DictReader(file)}
+        from infnet.data.listing import read_rows
+        from infnet.errors import InputError
+
+        with suppress(InputError):  # there is none, or a spreadsheet has made another file of it
+            return {row["file"]: row for row in read_rows(self._folder / round)}
+        return {}

@@ -1,4 +1,3 @@
-import shlex
 from pathlib import Path
 
 import qt
@@ -6,6 +5,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from InfNetTrainingLib.Remote import commandLine, slurmScript
+from InfNetTrainingLib.SshErrors import scriptCommand
 from InfNetTrainingLib.SshScript import hostProblem, writeSshRun
 
 _MESSAGE_MS = 3000
@@ -59,7 +59,7 @@ class RemotePanel:
     def _onSaveSsh(self, checked=False):
         with slicer.util.tryWithErrorDisplay(_("The script could not be written.")):
             path = writeSshRun(self._config(), self._ui.hostLine.text, self._ui.remotePythonLine.text)
-            qt.QApplication.clipboard().setText(f"bash {shlex.quote(str(path))}")
+            qt.QApplication.clipboard().setText(scriptCommand(path.parent))
             self._onWritten()
 
 

@@ -68,7 +68,8 @@ def writeRemoteNote(folder, config, host):
 def stopRun(folder, byForce=False):
     """Ask a training to stop at its next step, where it can be resumed; ``byForce`` ends it at once.
 
-    What it has done since its last checkpoint, of at most five minutes, is then done again.
+    What it has done since its last checkpoint, of at most five minutes, is then done again. Raises RuntimeError where
+    it runs on another computer, which shares the folder: there it is only asked.
     """
     folder = Path(folder)
     status = RunReader(folder).read()
@@ -78,7 +79,13 @@ def stopRun(folder, byForce=False):
         if byForce and status.remote:
             command = _scriptCommand(folder, "end")
             startedHere.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_systemsEnvironment()))
-        elif byForce and process["host"] == socket.gethostname():
+        elif byForce and process["host"] != socket.gethostname():
+            raise RuntimeError(
+                _("It runs on {host} and stops at its next step. To end it at once, end process {pid} there.").format(
+                    **process
+                )
+            )
+        elif byForce:
             endProcessTree(process["pid"])
 
 
@@ -93,10 +100,21 @@ def runScript(folder):
 
 
 def _scriptCommand(folder, *words):
-    bash = shutil.which("bash")
+    bash = _bash()
     if bash is None:
-        raise ValueError(_("There is no “bash” here to run {}: install one, or run it elsewhere.").format(SCRIPT))
+        raise ValueError(
+            _("There is no “bash” here to run {}: install one (on Windows, Git's), or run it elsewhere.").format(SCRIPT)
+        )
     return [bash, (folder / SCRIPT).as_posix(), *words]  # its own folder the script finds by "/"
+
+
+def _bash():
+    """Path of a bash, or None. That in Windows' own folders belongs to WSL: it knows no path that begins with C:/."""
+    folders = [path for path in os.get_exec_path() if Path(path).name.casefold() not in ("system32", "windowsapps")]
+    git = shutil.which("git")
+    if git:  # Git for Windows has cmd on the path, and its bash in bin beside it
+        folders.append(str(Path(git).parent.parent / "bin"))
+    return shutil.which("bash", path=os.pathsep.join(folders))
 
 
 def _systemsEnvironment():

@@ -88,9 +88,7 @@ class RunPanel:
     def close(self):
         """Follow no training; it goes on by itself."""
         self._timer.stop()
-        if self._reader:
-            self._reader.close()
-            self._reader = None
+        self._reader = None
 
     def _show(self):
         status, ui = self.status, self._ui

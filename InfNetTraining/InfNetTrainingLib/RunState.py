@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from InfNetTrainingLib.ProcessIdentity import startTime
 from InfNetTrainingLib.Schedule import Schedule
-from InfNetTrainingLib.SshErrors import SCRIPT, sshError
+from InfNetTrainingLib.SshErrors import scriptCommand, sshError
 from InfNetTrainingLib.TrainingConfig import TrainingConfig
 
 FORMAT = 1
@@ -75,7 +75,7 @@ class RunReader:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.newLines = []
-        self._file = None
+        self._file = NewLines(self.folder / "progress.jsonl")
         self._state = _Told()
         self._note = None
 
@@ -88,7 +88,7 @@ class RunReader:
             return TrainingStatus()
         process = readProcess(self.folder)
         alive = self._isAlive(process)  # before the events: what a process told before its end is then read
-        for line in self._lines():
+        for line in filter(None, self._file.read(last=False)):
             self._state.add(line, self.newLines)
         told = self._state
         if told.exitStatus is not None and not _isOfThisComputer(process):
@@ -110,16 +110,6 @@ class RunReader:
             # The folder may have been moved since.
             config=replace(TrainingConfig.fromDict(self._note["config"]), outputFolder=str(self.folder)),
         )
-
-    def close(self):
-        if self._file:
-            self._file.close()
-
-    def _lines(self):
-        path = self.folder / "progress.jsonl"
-        if self._file is None and path.is_file():
-            self._file = NewLines(path)
-        return [line for line in self._file.read(last=False) if line] if self._file else []
 
     def _isAlive(self, process):
         for ended in [other for other in startedHere if other.poll() is not None]:
@@ -157,7 +147,7 @@ class RunReader:
         if (self.folder / "stop").exists():
             return _("It was ended by force.")
         if remote:
-            return _("Not followed here. Press Resume, or run: bash {}").format(self.folder / SCRIPT)
+            return _("Not followed here. Press Resume, or run: {}").format(scriptCommand(self.folder))
         with suppress(OSError):
             written = (self.folder / "runner.log").read_text(encoding="utf-8", errors="replace").strip()
             if written:

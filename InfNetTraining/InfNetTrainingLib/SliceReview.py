@@ -2,8 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import slicer
+import vtk
 from InfNetSegmentationLib.Images import imageOnGrid, labelsOf
 from InfNetSegmentationLib.Lesions import jumpTo, toWorld
+from InfNetSegmentationLib.Scene import inOwnCoordinates, labelmapFromArray
 from InfNetSegmentationLib.SceneCTs import REVIEW_ATTRIBUTE
 from InfNetSegmentationLib.Views import showVolume
 from slicer.i18n import tr as _
@@ -29,7 +31,7 @@ class SliceReview:
         self.segmentationNode = _segmentationNode(stem, self.volumeNode)
         array = np.zeros(slicer.util.arrayFromVolume(self.volumeNode).shape, np.uint8)
         self._pictureIn(array)[...] = mask
-        slicer.util.updateSegmentBinaryLabelmapFromArray(array, self.segmentationNode, _SEGMENT_ID, self.volumeNode)
+        self._setSegment(array)
         self.setUnedited()
 
     @property
@@ -57,6 +59,18 @@ class SliceReview:
     def mask(self):
         """The segment as it is now, as the slice lies, (H, W) bool."""
         return self._pictureIn(labelsOf(self.segmentationNode, [_SEGMENT_ID], self.volumeNode)) > 0
+
+    def _setSegment(self, array):
+        # slicer.util.updateSegmentBinaryLabelmapFromArray leaves a display node in the scene at every call (5.13).
+        segmentIDs = vtk.vtkStringArray()
+        segmentIDs.InsertNextValue(_SEGMENT_ID)
+        labelmapNode = labelmapFromArray(array, self.volumeNode)
+        with inOwnCoordinates(self.segmentationNode, self.volumeNode):
+            imported = slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(
+                labelmapNode, self.segmentationNode, segmentIDs
+            )
+        if not imported:
+            raise RuntimeError(_("The pseudo-label of “{}” could not be imported.").format(self.stem))
 
     def _pictureIn(self, array):
         """The slice (H, W) in an array (k, j, i) on its volume's grid, in the same memory: no CT is copied."""
@@ -88,10 +102,12 @@ def _inItsCT(stem, shape, unlabelledFolder):
         except InputError:  # a list that tells less, as that of COVID-SemiSeg
             places = {}
         if stem in places:
-            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-                isNamedSo = places[stem].volume in (node.GetName(), caseName(node))
-                if isNamedSo and _canBeOf(places[stem], shape, node):
-                    return places[stem], node
+            place = places[stem]
+            volumeNodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            named = [node for node in volumeNodes if place.volume in (node.GetName(), caseName(node))]
+            fitting = [node for node in named if _canBeOf(place, shape, node)]
+            if len(fitting) == 1:  # of two, nothing tells which patient's the slice is
+                return place, fitting[0]
     return None, None
 
 

@@ -1,5 +1,6 @@
-"""Why the script that trains on another machine has ended before its training."""
+"""The script that trains on another machine: how it is run, and why it has ended before its training."""
 
+import shlex
 from pathlib import Path
 
 from slicer.i18n import tr as _
@@ -7,6 +8,11 @@ from slicer.i18n import tr as _
 SCRIPT = "remote.sh"  # SshScript.py
 SCRIPT_LOG = "remote.log"  # what it wrote when Slicer ran it
 _LINES_TOLD = 5
+
+
+def scriptCommand(folder):
+    """Runs the script from a terminal. It finds its own folder by "/", which Windows takes too."""
+    return f"bash {shlex.quote((folder / SCRIPT).as_posix())}"
 
 
 def sshError(folder, host):

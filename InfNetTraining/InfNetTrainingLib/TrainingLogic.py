@@ -126,11 +126,7 @@ class InfNetTrainingLogic(ScriptedLoadableModuleLogic):
 
     def status(self, folder):
         """The `TrainingStatus` of a run's folder, started by this Slicer or another one."""
-        reader = RunReader(folder)
-        try:
-            return reader.read()
-        finally:
-            reader.close()
+        return RunReader(folder).read()
 
     def stop(self, folder, byForce=False):
         """Ask a training to stop; it can be resumed. ``byForce`` ends it at once."""

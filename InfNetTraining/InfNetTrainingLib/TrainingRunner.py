@@ -14,7 +14,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_SECONDS_BETWEEN_PROGRESS = 0.5  # a long training tells of millions of steps
+# A long training tells of millions of steps, and who follows it reads all that is told from the beginning.
+_SECONDS_BETWEEN_PROGRESS = 0.5, 10.0  # at least and at most; between them, a share of what the stage has taken
+_SHARE_BETWEEN_PROGRESS = 0.01
 _STOPPED = 130  # the backend's exit status when it was stopped
 
 
@@ -23,7 +25,7 @@ class ProgressFile:
 
     def __init__(self, folder):
         self._path = Path(folder) / "progress.jsonl"
-        self._told = (None, 0.0)  # stage and time of the last progress that was written
+        self._told = (None, 0.0, 0.0)  # stage of the last progress that was written, when it began, and the time then
         self._heldBack = None  # a later one of the same stage
 
     def write(self, event, **values):
@@ -49,11 +51,16 @@ class ProgressFile:
         self.write(event, **values)
 
     def _isTooSoon(self, values):
-        stage, toldAt = self._told
-        isLast = values["done"] == values["total"]
-        if values["stage"] == stage and not isLast and time.monotonic() - toldAt < _SECONDS_BETWEEN_PROGRESS:
+        stage, beganAt, toldAt = self._told
+        now = time.monotonic()
+        if values["stage"] != stage:
+            self._told = (values["stage"], now, now)
+            return False
+        least, most = _SECONDS_BETWEEN_PROGRESS
+        pause = min(max(least, _SHARE_BETWEEN_PROGRESS * (now - beganAt)), most)
+        if values["done"] != values["total"] and now - toldAt < pause:
             return True
-        self._told = (values["stage"], time.monotonic())
+        self._told = (stage, beganAt, now)
         return False
 
 

@@ -210,6 +210,39 @@ def test_names_may_be_longer_than_those_of_folders(logic, host, ct, tmp_path):
     assert cases[1].name == f"{cases[0].name} (2)"
 
 
+def test_cts_of_the_scene_have_files_that_itk_opens_on_windows(logic, host, ct, tmp_path):
+    """Whatever letters their names have, and whether the plain one is another's already."""
+    from InfNetSegmentationLib.BatchStudy import loadCase
+
+    sitk.WriteImage(ct, tmp_path / "ct.nrrd")
+    names = ["Müller 1", "M_xfcller 1", "王"]
+    nodes = [slicer.util.loadVolume(str(tmp_path / "ct.nrrd"), {"name": name}) for name in names]
+    cases = logic.processBatch(nodes, tmp_path / "out")
+    assert [(case.name, case.failure) for case in cases] == [(name, "") for name in names]
+    files = [case.ct.name for case in cases]
+    assert files == ["M_xfcller 1.nrrd", "M_xfcller 1 (2).nrrd", "_u738b.nrrd"]
+    assert [loadCase(case).volumeNode for case in cases] == nodes
+
+
+def test_the_list_is_read_as_a_spreadsheet_has_saved_it_and_each_study_once(logic, host, ct, tmp_path):
+    from InfNetSegmentationLib.BatchResults import batchCases
+
+    (tmp_path / "cts").mkdir()
+    sitk.WriteImage(ct, tmp_path / "cts/anna.nrrd")
+    (case,) = logic.processBatch(tmp_path / "cts", tmp_path / "out")
+    path = tmp_path / "out/cases.csv"
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    (again,) = batchCases(tmp_path / "out")
+    assert again == case and again.study is case.study
+    result = tmp_path / "out/anna/result.json"
+    result.write_text(
+        result.read_text(encoding="utf-8").replace('"case": "anna"', '"case": "made anew"'), encoding="utf-8"
+    )
+    assert batchCases(tmp_path / "out")[0].study.case == "made anew"
+    result.unlink()
+    assert batchCases(tmp_path / "out")[0].study is None
+
+
 def test_a_batch_goes_on_when_the_scene_is_closed(openPanel, host, ct, tmp_path):
     folder = tmp_path / "cts"
     folder.mkdir()

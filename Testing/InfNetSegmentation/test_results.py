@@ -466,6 +466,41 @@ class TestRelabelling:
             logic.relabel(result, 0.4)
 
 
+@pytest.mark.parametrize(
+    "extent", [(2, 6, 1, 8, 3, 5), (-3, 4, 5, 20, -1, 9), (20, 25, 0, 8, 0, 6), (-9, -2, 0, 8, 0, 6)]
+)
+def test_segments_of_one_layer_are_read_from_it(addCT, host, monkeypatch, extent):
+    """As Slicer's own reading gives them, wherever the layer lies on the CT, but without its seconds on a large one."""
+    from InfNetSegmentationLib import Images
+
+    volumeNode = addCT(OBLIQUE)
+    random = np.random.default_rng(3)
+    layer, matrix = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    layer.SetImageToWorldMatrix(matrix)
+    layer.SetExtent(*extent)
+    layer.AllocateScalars(vtk.VTK_SHORT, 1)
+    values = vtk.util.numpy_support.vtk_to_numpy(layer.GetPointData().GetScalars())
+    values[:] = random.integers(0, 5, values.shape)
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    for segmentID, value in (("a", 1), ("b", 2), ("c", 4)):  # the segment of the value 3 was deleted
+        segment = slicer.vtkSegment()
+        segment.SetLabelValue(value)
+        segment.AddRepresentation("Binary labelmap", layer)
+        segmentationNode.GetSegmentation().AddSegment(segment, segmentID)
+    read, isRead = Images._labelsOfLayer, []
+    monkeypatch.setattr(Images, "_labelsOfLayer", lambda *of: isRead.append(read(*of)) or isRead[-1])
+    orders = (["a", "b", "c"], ["c", None, "a"], ["b"], ["a", "none"])
+    fast = [Images.labelsOf(segmentationNode, ids, volumeNode) for ids in orders]
+    assert len(isRead) == len(orders) and all(labels is not None for labels in isRead)
+    monkeypatch.setattr(Images, "_labelsOfLayer", lambda *of: None)
+    for labels, ids in zip(fast, orders, strict=True):
+        slow = Images.labelsOf(segmentationNode, ids, volumeNode)
+        assert labels.dtype == slow.dtype
+        np.testing.assert_array_equal(labels, slow)
+    assert fast[0].any() == (extent[0] in range(-3, 3))
+
+
 @pytest.mark.parametrize("underTransform", [False, True])
 def test_lesions_come_largest_first_where_they_are_in_the_patient(addCT, makeResult, underTransform):
     from InfNetSegmentationLib.Lesions import lesionsOf, mostDiseasedPoint

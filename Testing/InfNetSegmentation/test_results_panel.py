@@ -382,6 +382,7 @@ def test_report_is_a_run_with_progress_that_leaves_the_result(showResult, answer
     assert json.loads((tmp_path / "report.pdf").read_text(encoding="utf-8"))["table"] == result.table
     assert str(tmp_path / "report.pdf") in panel.ui.logText.plainText
     assert panel.ui.applyButton.text == "Apply" and panel.ui.toolsWidget.enabled and panel.ui.resultsSection.visible
+    assert panel.ui.compareButton.toolTip == "Choose the result of an earlier study first"
     assert [path.rpartition("/")[2] for path in asked] == ["InfNetReportRequirements.txt"]
     panel.ui.saveHtmlButton.click()
     host.waitUntil(lambda: not panel.logic.running)
@@ -530,11 +531,11 @@ class TestModels:
         monkeypatch.setattr(Path, "home", classmethod(lambda _class: tmp_path))
         return tmp_path
 
-    def writeModel(self, folder, name="mine", task="infection", sha256=None):
+    def writeModel(self, folder, name="mine", task="infection", sha256=None, threshold=0.37):
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.safetensors").write_bytes(b"weights")
         card = {"name": name, "task": task, "summary": "Finds what I found.", "network": {}, "input_size": 352}
-        card |= {"licence": "mine", "threshold": 0.37}
+        card |= {"licence": "mine", "threshold": threshold}
         card["sha256"] = sha256 or hashlib.sha256(b"weights").hexdigest()
         (folder / f"{name}.json").write_text(json.dumps(card), encoding="utf-8")
         return folder / f"{name}.json"
@@ -562,6 +563,19 @@ class TestModels:
         assert parameters.infectionModel == str(tmp_path / ".infnet/models/mine.json")
         assert panel.ui.thresholdSlider.value == pytest.approx(0.37)
         assert not host.errors
+
+    def test_another_model_of_the_name_is_replaced_if_one_says_so(
+        self, showResult, answerDialog, tmp_path, monkeypatch
+    ):
+        panel, _result = showResult()
+        installed = tmp_path / ".infnet/models/mine.json"
+        answers, questions = [False, True], []
+        monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: questions.append(text) or answers.pop(0))
+        for folder, threshold, expected in (("one", 0.37, 0.37), ("two", 0.5, 0.37), ("two", 0.5, 0.5)):
+            answerDialog(self.writeModel(tmp_path / folder, threshold=threshold))
+            panel.ui.importWeightsButton.click()
+            assert json.loads(installed.read_text(encoding="utf-8"))["threshold"] == expected
+        assert len(questions) == 2 and "another model called mine" in questions[0]
 
     def test_findings_are_told_by_the_infections_model_or_by_one_that_is_chosen(self, showResult):
         from infnet.weights.cards import DEFAULT_MODELS

@@ -104,7 +104,9 @@ def test_a_slice_whose_ct_is_not_there_is_shown_alone(prepared, tmp_path):
     # Its columns run to the patient's back, its rows to the left: as an axial CT it stands upright.
     toRAS = slicer.util.arrayFromVTKMatrix(_matrixOf(review.volumeNode))
     assert np.array_equal(toRAS[:3, 0], [0, -1, 0]) and np.array_equal(toRAS[:3, 1], [-1, 0, 0])
+    count = slicer.mrmlScene.GetNumberOfNodes()
     again = SliceReview("other", picture[:5], mask[:5], None)
+    assert slicer.mrmlScene.GetNumberOfNodes() == count, "a run has a thousand slices to look at"
     assert again.volumeNode is review.volumeNode and again.segmentationNode is review.segmentationNode
     assert np.array_equal(again.mask(), mask[:5])
 
@@ -120,9 +122,44 @@ def test_another_ct_of_the_name_is_not_taken_for_its_own(prepared, tmp_path, sha
     assert review.volumeNode is not volumeNode and np.array_equal(review.mask(), picture > 100)
 
 
+def test_of_two_cts_of_the_name_neither_is_taken(prepared, tmp_path):
+    """Names in other letters are all the same as those of files."""
+    import slicer
+    from infnet.data.prepared import read_listing, write_listing
+    from InfNetTrainingLib.SceneCases import caseName
+    from InfNetTrainingLib.SliceReview import SliceReview
+
+    volumeNode, (place, picture) = prepared("axial")
+    slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, volumeNode, "王")
+    volumeNode.SetName("李")
+    places = [replace(p, volume=caseName(volumeNode)) for p in read_listing(tmp_path / "unlabelled")]
+    write_listing(tmp_path / "unlabelled", places)
+    review = SliceReview(place.file, picture, picture > 100, tmp_path / "unlabelled")
+    assert review.volumeNode.GetName() == f"{place.file} (slice)"
+
+
 def _matrixOf(volumeNode):
     import vtk
 
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     return matrix
+
+
+def test_lists_that_a_spreadsheet_or_an_editor_has_saved_are_read(module, tmp_path):
+    """With a byte order mark, as on Windows; what is no list any more tells nothing, and hides no slice."""
+    from InfNetTrainingLib.PseudoLabels import PseudoLabel, PseudoLabels
+
+    for name in ("Imgs", "Soft"):
+        (tmp_path / "round-001" / name).mkdir(parents=True)
+        for stem in "ab":
+            (tmp_path / "round-001" / name / f"{stem}.png").touch()
+    listing, labels = tmp_path / "round-001/slices.csv", PseudoLabels(tmp_path)
+    rows = "file,infected,stability,use\na,0.25,0.5,unstable\nb,0.5,1.0,used\n"
+    listing.write_text(rows, encoding="utf-8-sig")
+    (tmp_path / "rejected.txt").write_text("b\n", encoding="utf-8-sig")
+    assert labels.of("round-001") == [PseudoLabel("a", 0.25, 0.5, "unstable"), PseudoLabel("b", 0.5, 1.0, "rejected")]
+    labels.reject("b", isRejected=False)
+    assert (tmp_path / "rejected.txt").read_bytes() == b""
+    listing.write_text(rows.replace(",", ";"), encoding="utf-8")
+    assert labels.of("round-001") == [PseudoLabel("a"), PseudoLabel("b")]

@@ -207,6 +207,7 @@ def test_a_run_there_pauses_is_reviewed_here_and_brings_its_model_back(module, c
 def test_it_goes_on_without_the_one_who_follows_and_can_be_stopped(module, config, write, machine):
     logic, folder = module.InfNetTrainingLogic(), Path(config.outputFolder)
     script = write(config, "stop")
+    assert logic.status(folder).error.endswith(f"run: bash '{script}'")
 
     def follow():
         return subprocess.Popen(["bash", str(script)], start_new_session=True, stdout=subprocess.PIPE)
@@ -241,11 +242,29 @@ def test_what_cannot_be_sent_is_refused(config, write, tmp_path):
 def test_from_windows_the_paths_sent_are_those_of_the_other_machine(module, config, monkeypatch):
     """Windows' paths, which no path of this computer can be: what is sent has its own names in it alone."""
     from InfNetTrainingLib import RunFolder, TrainingConfig
+    from InfNetTrainingLib.SshErrors import scriptCommand
 
     there = replace(config, kind="supervised", holdOut=True, labelledFolder="labelled", outputFolder="run")
     monkeypatch.setattr(TrainingConfig, "Path", PureWindowsPath)
     (fold, training) = there.steps()
     assert fold[fold.index("-o") + 1] == "run/held-out"
     assert training[training.index("--metrics") + 1] == "run/held-out/fold-0/metrics.json"
-    command = RunFolder._scriptCommand(PureWindowsPath("C:\\my runs\\run"))
-    assert command[1] == "C:/my runs/run/remote.sh", "the script looks for its folder before the last /"
+    folder = PureWindowsPath("C:\\my runs\\run")
+    assert RunFolder._scriptCommand(folder)[1] == "C:/my runs/run/remote.sh", "the script looks for its folder before /"
+    assert scriptCommand(folder) == "bash 'C:/my runs/run/remote.sh'"
+
+
+def test_a_bash_that_does_not_know_windows_paths_is_passed_over(module, tmp_path, monkeypatch):
+    """That of WSL is first on Windows' path; the one of Git lies beside what Git puts there."""
+    from InfNetTrainingLib import RunFolder
+
+    for name in ("System32/bash", "Git/cmd/git"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join(str(tmp_path / name) for name in ("System32", "Git/cmd")))
+    with pytest.raises(ValueError, match="Git's"):
+        RunFolder._scriptCommand(tmp_path)
+    (tmp_path / "Git/bin").mkdir()
+    bash = shutil.copy2(tmp_path / "System32/bash", tmp_path / "Git/bin/bash")
+    assert RunFolder._scriptCommand(tmp_path)[0] == str(bash)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import zipfile
 from dataclasses import replace
 
@@ -43,6 +44,21 @@ def test_rounds_follow_each_other_in_one_curve(module, tmp_path):
     for name, loss in (("supervised", 5), ("round-002", 3), ("round-001", 4)):
         writeLog(tmp_path / name / "training", 0, [(0, loss, 0), (1, loss / 2, 1)])
     assert readLosses(tmp_path) == {"supervised": [5, 2.5], "fine-tuning": [4, 2, 3, 1.5]}
+
+
+def test_the_log_of_a_round_that_has_ended_is_not_read_again(module, tmp_path):
+    """There can be hundreds of rounds, and every few seconds the curves are drawn anew."""
+    from InfNetTrainingLib.Curves import readLosses
+
+    writeLog(tmp_path / "round-001/training", 0, [(0, 4, 0), (1, 2, 1)])
+    assert readLosses(tmp_path) == {"fine-tuning": [4, 2]}
+    path = tmp_path / "round-001/training/log/version_0/metrics.csv"
+    text, time = path.read_text(encoding="utf-8"), path.stat().st_mtime_ns
+    path.write_text(text.replace("4", "9"), encoding="utf-8")
+    os.utime(path, ns=(time, time))  # as if nobody had written
+    assert readLosses(tmp_path) == {"fine-tuning": [4, 2]}
+    path.write_text(text + "2,1,2\n", encoding="utf-8")
+    assert readLosses(tmp_path) == {"fine-tuning": [4, 2, 1]}
 
 
 def test_the_chart_is_filled_again_and_not_made_again(module, tmp_path):

@@ -763,11 +763,13 @@ def test_command_and_script_are_given_out(openReadyPanel, host, tmp_path, monkey
 def test_a_model_is_exported(openReadyPanel, host, tmp_path, monkeypatch):
     import qt
     from InfNetSegmentationLib.ModelFile import installModel
+    from InfNetSegmentationLib.Remedies import unwrapped
 
     panel = openReadyPanel("success")
     run(panel, host)
     monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: str(tmp_path / "out.zip"))
     panel.ui.exportButton.click()
+    assert f"Exported to {tmp_path / 'out.zip'}" in unwrapped(panel.ui.outcomeLabel.text)
     assert installModel(tmp_path / "out.zip").name == "run.json"
 
 

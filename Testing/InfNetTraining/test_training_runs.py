@@ -198,7 +198,8 @@ def test_a_run_of_another_computer_is_left_alone_while_it_is_heard_of(logicFor, 
         json.dumps({**note, "host": "elsewhere", "pid": os.getpid()}), encoding="utf-8"
     )
     assert logic.status(folder).state == "running"
-    logic.stop(folder, byForce=True)  # asks only: the process of that number is one of this computer
+    with pytest.raises(RuntimeError, match=f"on elsewhere and stops .* end process {os.getpid()} there"):
+        logic.stop(folder, byForce=True)  # asks only: the process of that number is one of this computer
     waitFor(logic, folder, hasState("stopped"))
     text = (folder / "progress.jsonl").read_text(encoding="utf-8")
     (folder / "progress.jsonl").write_text(text.rpartition("\n{")[0], encoding="utf-8")
@@ -257,6 +258,22 @@ def test_half_a_line_does_not_hide_what_follows(logicFor, config):
     assert logic.status(config.outputFolder).state == "finished"
 
 
+def test_a_run_on_a_drive_that_was_away_is_followed_further(module, logicFor, config):
+    from InfNetTrainingLib.RunState import RunReader
+
+    logicFor("success").start(config)
+    waitFor(logicFor("success"), config.outputFolder, hasState("finished"))
+    folder = Path(config.outputFolder)
+    reader = RunReader(folder)
+    assert reader.read().done == 10 and reader.newLines
+    path, text = folder / "progress.jsonl", (folder / "progress.jsonl").read_text(encoding="utf-8")
+    path.rename(folder / "away")  # the file that was read is not the one that comes back
+    assert reader.read().done == 10
+    more = {"event": "progress", "stage": "training", "done": 11, "total": 12}
+    path.write_text(f"{text}\n{json.dumps(more)}\n", encoding="utf-8")
+    assert reader.read().done == 11 and reader.newLines == [], "and nothing is told twice"
+
+
 def test_progress_is_thinned_out_but_never_its_last_word(tmp_path, module):
     from InfNetTrainingLib.TrainingRunner import ProgressFile
 
@@ -271,6 +288,24 @@ def test_progress_is_thinned_out_but_never_its_last_word(tmp_path, module):
         assert [e["done"] for e in events if e.get("stage") == stage][:: len(events)] == [1]
         assert [e["done"] for e in events if e.get("stage") == stage][-1] == 999
     assert events[-1]["event"] == "error"
+
+
+def test_a_day_of_progress_is_read_at_once(logicFor, config, monkeypatch):
+    """Who opens a run's folder reads all that it has told."""
+    from InfNetTrainingLib import TrainingRunner
+
+    logic, folder, steps = logicFor("success"), Path(config.outputFolder), 2 * 24 * 3600
+    logic.start(config)
+    waitFor(logic, folder, hasState("finished"))
+    progress, seconds = TrainingRunner.ProgressFile(folder), 0.0
+    monkeypatch.setattr(TrainingRunner.time, "monotonic", lambda: seconds)
+    before = (folder / "progress.jsonl").stat().st_size
+    for done in range(steps):
+        seconds = done / 2
+        told = {"event": "progress", "stage": "training", "done": done, "total": steps, "device": "cuda:0"}
+        progress.passOn(json.dumps(told))
+    assert (folder / "progress.jsonl").stat().st_size - before < 2_000_000
+    assert steps - logic.status(folder).done <= 20, "what is shown is of the last ten seconds"
 
 
 def test_time_left_follows_from_the_schedule(module):
