@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -73,6 +74,19 @@ def test_the_time_is_that_of_all_pixels_whatever_sizes_were_timed(data, clock, m
     assert found.stages["two"] == pytest.approx(2 * 4 * 7 * SECONDS_A_PIXEL * 128**2)
     assert found.seconds == pytest.approx(sum(found.stages.values()))
     assert found.timed_steps == 12 and found.gpu_bytes is None and found.free_bytes > found.disk_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("labelled", "healthy", "batch"), [(3, 20, 9), (5, 30, 4), (5, 0, 3)], ids=["few", "a rest of three", "of two"]
+)
+def test_the_time_is_that_of_the_slices_that_are_drawn(data, clock, labelled, healthy, batch):
+    """Fewer than there are, where most are healthy; and the last batch of an epoch has fewer than the others."""
+    slices = read_labelled_slices(data / "labelled")[:labelled]
+    slices += [replace(slices[0], labels=slices[0].labels * 0)] * healthy
+    training = Training("training", slices, recipe(scales=(1.0,), batch_size=batch, healthy_share=0.4))
+    drawn = labelled + round(0.4 * labelled if healthy else 0)
+    found = estimate([training], data, "cpu")
+    assert found.seconds == pytest.approx(SECONDS_A_PIXEL * 2 * drawn * 64**2)
 
 
 def test_long_steps_are_not_timed_for_long(data, clock, monkeypatch):

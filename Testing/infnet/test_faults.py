@@ -150,9 +150,11 @@ def test_a_metaimage_of_no_number_of_dimensions_is_refused(ct, tmp_path, count):
         read_ct(path)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that does not store what was never written")
 def test_an_image_larger_than_the_memory_is_told(tmp_path, tell):
-    header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 100000 100000 1000\nencoding: raw\nendian: little\n\n"
-    (tmp_path / "ct.nrrd").write_bytes(header.encode() + bytes(100))
+    header = "NRRD0004\ntype: short\ndimension: 3\nsizes: 100000 100000 200\nencoding: raw\nendian: little\n\n"
+    (tmp_path / "ct.nrrd").write_bytes(header.encode())
+    os.truncate(tmp_path / "ct.nrrd", len(header) + 2 * 100_000 * 100_000 * 200)
     refused(tell("lungs", tmp_path / "ct.nrrd"), 6, "out-of-memory", "ct.nrrd", "crop the CT")
 
 
@@ -326,6 +328,7 @@ def test_a_library_that_does_not_name_the_file_is_quoted(monkeypatch, capsys):
         lambda values: json.dumps({**values, "calibration": {"temperature": 0, "offset": 0}}),
         lambda values: json.dumps({**values, "calibration": {"temperature": 10**400, "offset": 0}}),
         lambda values: json.dumps({**values, "calibration": {"temperature": 1, "offset": None}}),
+        lambda values: json.dumps({**values, "calibration": {"temperature": "1", "offset": 0}}),
     ],
 )
 def test_damaged_metrics_are_refused_before_the_training(tmp_path, toy_slices, capsys, damage):
@@ -673,20 +676,31 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path, ending):
 
 
 def test_the_checkpoint_before_a_damaged_one_is_found(tmp_path):
-    torch.save({"step": 1}, tmp_path / "step-00000001.ckpt")
-    torch.save({"step": 2}, tmp_path / "step-00000002.ckpt")
+    parts = ("pytorch-lightning_version", "global_step", "state_dict", "initial_weights", "seconds")
+    for step in (1, 2):
+        torch.save(dict.fromkeys(parts, step), tmp_path / f"step-0000000{step}.ckpt")
     data = (tmp_path / "step-00000002.ckpt").read_bytes()
     checkpoints = Checkpoints(tmp_path, 0, silent, "toy")
     for damaged in (b"", data[:100], data[:-100], b"\1" + data[1:]):  # the last: an IndexError of pickle
         (tmp_path / "step-00000002.ckpt").write_bytes(damaged)
-        assert checkpoints.newest()[1] == {"step": 1}
+        assert checkpoints.newest()[1]["global_step"] == 1
+    for other in ({"state_dict": 2, "global_step": 2}, list(parts), torch.zeros(())):
+        torch.save(other, tmp_path / "step-00000002.ckpt")
+        assert checkpoints.newest()[1]["global_step"] == 1
     (tmp_path / "step-00000001.ckpt").unlink()
-    with pytest.raises(InputError, match="none of its checkpoints can be read"):
+    with pytest.raises(InputError, match=r"can be read \(step-00000002\.ckpt\); remove them to begin again"):
         checkpoints.newest()
 
 
 @pytest.mark.parametrize(
-    "damage", [{"mean": None}, {"mean": {"dice": ""}}, {"mean": {"dice": []}}, {"with_finding": {"count": 1}}]
+    "damage",
+    [
+        {"mean": None},
+        {"mean": {"dice": ""}},
+        {"mean": {"dice": []}},
+        {"with_finding": {"count": 1}},
+        {"mean": {"dice": 10**400}},
+    ],
 )
 def test_an_evaluation_with_impossible_values_is_refused(tmp_path, capsys, damage):
     values = {"mean": {"dice": 0.5}, "with_finding": None, "protocol": "threshold", "threshold": 0.5, "class": None}
@@ -758,7 +772,7 @@ def train(toy_slices, tmp_path, monkeypatch, capsys):
     recipe = ["--network", "tiny", "--size", "64", "--scales", "1", "--batch-size", "3", "--epochs", "1"]
 
     def run(command, *options):
-        arguments = [command, toy_slices, *options, "-o", tmp_path / "run", *recipe, "--device", "cpu"]
+        arguments = [command, "-o", tmp_path / "run", toy_slices, *options, *recipe, "--device", "cpu"]
         status = cli.main([*map(str, arguments), "--progress", "json"])
         return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
@@ -816,6 +830,59 @@ def test_predictions_of_a_fold_that_are_damaged_are_told_before_others_are_train
     assert not (tmp_path / "run/fold-1").exists()
     path.unlink()  # the remedy
     assert train("cross-validate", "--folds", 2)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "told"),
+    [
+        (["--initial", "guided-unet"], 3, "does not fit the network tiny"),
+        (["--network-option", "gate_head=true"], 3, "The gate needs slices with infection and slices without"),
+        (["--precision", "16"], 6, "Precision 16 is for CUDA"),
+    ],
+)
+def test_what_no_fold_can_be_trained_with_leaves_the_folder_to_the_next_run(train, tmp_path, options, status, told):
+    answer, (event,) = train("cross-validate", "--folds", 2, *options)
+    assert answer == status and told in event["message"] and not (tmp_path / "run").exists()
+
+
+def test_a_fold_that_began_with_other_slices_is_told_before_others_are_trained(train, tmp_path):
+    make_slices(tmp_path / "extra", count=2, seed=5)
+    options = ("cross-validate", "--folds", 2, "--extra", tmp_path / "extra")
+    assert train(*options, "--only-fold", 1)[0] == 0
+    (tmp_path / "extra/GT/1.png").write_bytes((tmp_path / "extra/GT/0.png").read_bytes())
+    status, (event,) = train(*options)
+    assert status == 3 and "its slices or their truths were others" in event["message"]
+    assert not (tmp_path / "run/fold-0").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "results"),
+    [("train", "checkpoints"), ("cross-validate", "predictions"), ("semi-supervised", "supervised")],
+)
+def test_results_of_a_training_that_nothing_tells_are_not_gone_on_with(train, toy_slices, tmp_path, command, results):
+    (tmp_path / "run" / results).mkdir(parents=True)
+    for i in range(6):
+        Image.new("L", (60, 72)).save(tmp_path / "run" / results / f"{i}.png")
+    options = {"cross-validate": ["--folds", 2], "semi-supervised": [toy_slices, "--k", 3]}
+    status, (event,) = train(command, *options.get(command, []))
+    assert status == 3 and f"{tmp_path / 'run' / results}: of a training that no run.json tells" in event["message"]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [results]
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "a\0", "n" * 244])
+def test_a_card_whose_name_no_file_can_have_is_refused_before_the_training(train, model, tmp_path, name):
+    (tmp_path / "card.json").write_text(json.dumps({**model[1], "name": name}))
+    status, (event,) = train("train", "--card", tmp_path / "card.json")
+    assert status == 5 and "card.json: not a model card (no model's files can be called" in event["message"]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "semi-supervised"])
+def test_a_run_folder_whose_name_no_model_can_have_is_told_before_the_training(train, toy_slices, tmp_path, command):
+    run = tmp_path / ("r" * 244)
+    options = [toy_slices, "--k", 3] if command == "semi-supervised" else []
+    status, (event,) = train(command, *options, "--output", run)
+    assert status == 7 and "the model is called as its folder" in event["message"] and not run.exists()
 
 
 @pytest.mark.parametrize("name", ["infection", "labels"])

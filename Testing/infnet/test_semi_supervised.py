@@ -389,6 +389,7 @@ def test_slices_of_excluded_volumes_are_not_used(data, trainings, capsys):
     [
         (["--k", "0"], "K = 0"),
         (["--rounds", "0"], "0 rounds"),
+        (["--k", "1", "--rounds", "1"], "the pre-training needs two or more"),
         (["--smallest-stability", "2"], "stability 2"),
         (["--round-epochs", "0"], "0 epochs"),
         (["--pre-training-epochs", "0"], "0 epochs"),
@@ -398,6 +399,8 @@ def test_slices_of_excluded_volumes_are_not_used(data, trainings, capsys):
         (["--network-option", "consolidation_head=True", "--pseudo-labels", "."], "do not tell the findings apart"),
         (["--pseudo-labels", "nowhere"], "u0.png"),
         (["--exclude-volumes", "a"], "slices.csv"),
+        (["--network-option", "gate_head=true"], "The gate needs slices with infection and slices without"),
+        (["--encoder", "efficientnet_lite2", "--batch-size", "2", "--network", "dense-unet"], "efficientnet_lite2"),
     ],
 )
 def test_what_cannot_work_is_told_in_one_line_before_anything_is_written(options, message, data, capsys):

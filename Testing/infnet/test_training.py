@@ -33,7 +33,7 @@ from infnet.training.cross_validation import summarise
 from infnet.training.fit import fit
 from infnet.training.folds import folds
 from infnet.training.model import make_model
-from infnet.training.modules import InfectionModule
+from infnet.training.modules import FindingsModule, InfectionModule
 from infnet.training.recipe import Recipe, preset
 from infnet.weights.store import save_model
 from PIL import Image
@@ -283,8 +283,8 @@ def test_two_checkpoints_are_kept_and_the_newest_readable_one_is_used(toy_slices
     assert again == [8] and same_weights(resumed, undisturbed)
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == names
     for path in (run / "checkpoints").iterdir():
-        path.write_bytes(b"")
-    with pytest.raises(InputError, match="none of its checkpoints can be read"):
+        torch.save({"state_dict": undisturbed.state_dict()}, path)
+    with pytest.raises(InputError, match=rf"can be read \({names[1]}, {names[0]}\); remove them"):
         fit(slices, recipe, run, "cpu")
 
 
@@ -369,6 +369,22 @@ def test_parts_of_a_batch_count_once_in_the_statistics_of_batch_normalisation(to
     assert norm.momentum == 0.1 and convolution.weight.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("network", ["deeplabv3+-s8", "deeplabv3+-s16"])
+def test_a_network_that_pools_an_image_to_a_pixel_learns_from_one_image(network, toy_slices):
+    """As the parts of a batch are where memory is short, or the shares of processes."""
+    dataset = SliceDataset(read_labelled_slices(toy_slices), 64, augment=False)
+    batch = Sample(*map(torch.stack, zip(*(dataset[i, 0] for i in range(2)), strict=True)))
+    options = tinynetwork.SMALL_OPTIONS[network]
+    module = FindingsModule(preset("modern", "findings", network=network, network_options=options), 1).train()
+    pooled = module.network.body.body.decoder.aspp[0].convs[-1]
+    module.parts = 2
+    module._loss_in_parts(batch).backward()
+    assert pooled[1].weight.grad.abs().max() > 0 and not pooled[2].running_mean.any()
+    module.parts = 1
+    module._loss_in_parts(batch).backward()
+    assert pooled[2].running_mean.any(), "of several images the statistics are those of batch normalisation"
+
+
 def test_no_memory_for_one_slice_is_told(toy_slices, tmp_path, monkeypatch):
     class Smaller(tinynetwork.TinyNetwork):
         def forward(self, x):
@@ -434,6 +450,7 @@ def test_a_run_folder_belongs_to_one_training(toy_slices, tmp_path, capsys):
         (["--extra", "nowhere"], "nowhere"),
         (["--task", "findings", "--priors", "nowhere"], "nowhere"),
         (["--precision", "16", "--accelerator", "cpu"], "Precision 16"),
+        (["--devices", "0", "--accelerator", "cpu"], "0 devices: use one or more"),
     ],
 )
 def test_options_that_cannot_work_are_told_in_one_line(options, message, toy_slices, tmp_path, capsys):
@@ -567,6 +584,14 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path):
 def test_a_batch_that_cannot_be_shared_is_refused(toy_slices, tmp_path):
     with pytest.raises(InputError, match="cannot be dealt evenly to 2"):
         fit(read_labelled_slices(toy_slices), tiny(epochs=1), tmp_path / "run", "cpu", devices=2)
+
+
+def test_more_devices_than_there_are_is_refused(toy_slices, tmp_path, monkeypatch):
+    """As on a machine with one graphics card."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(DeviceError, match="2 devices: use one or more, up to those of 'cuda'"):
+        fit(read_labelled_slices(toy_slices), tiny(epochs=1), tmp_path / "run", "cuda", devices=2)
+    assert not (tmp_path / "run").exists()
 
 
 def test_scales_are_the_papers():

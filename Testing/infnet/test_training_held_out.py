@@ -89,6 +89,39 @@ def test_live_dice_changes_neither_the_weights_nor_a_run_that_is_resumed(toy_sli
         assert (run / "validation.csv").read_bytes() == expected
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-5] + b",x,\n"),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"step", b"stop")),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"\n2", b"\nx")),
+        lambda path: path.write_bytes(path.read_bytes() + b"3\n"),
+        lambda path: path.write_bytes(b"\xff\xfe"),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+    ids=["cells", "column", "number", "cut off", "UTF-8", "folder"],
+)
+def test_live_dice_that_is_damaged_is_told_before_the_training_goes_on(toy_slices, tmp_path, damage):
+    *slices, held_out = read_labelled_slices(toy_slices)
+    recipe, path = replace(preset("modern"), **{**_SMALL, "epochs": 2}), tmp_path / "run/validation.csv"
+    done = []
+
+    def interrupt(stage, step, total):
+        done.append(step)
+        if done == [1, 2]:
+            raise CancelledError("now")
+
+    with pytest.raises(CancelledError):
+        fit(slices, recipe, tmp_path / "run", "cpu", interrupt, held_out=[held_out])
+    damage(path)
+    with pytest.raises(InputError, match=r"validation\.csv: damaged .*; remove it"):
+        fit(slices, recipe, tmp_path / "run", "cpu", interrupt, held_out=[held_out])
+    assert done == [1, 2]
+    path.rmdir() if path.is_dir() else path.unlink()
+    fit(slices, recipe, tmp_path / "run", "cpu", interrupt, held_out=[held_out])
+    assert done[2:] and [row["step"] for row in rows_of(path)] == [str(done[-1])]
+
+
 def test_a_run_is_compared_with_the_model_that_it_started_from(toy_slices, tmp_path):
     """That tells the findings apart, the run does not: its truths need not, and are compared by infection alone."""
     first, run = tmp_path / "first", tmp_path / "run"

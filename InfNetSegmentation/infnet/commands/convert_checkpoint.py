@@ -35,13 +35,13 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from infnet.errors import InputError
     from infnet.networks.official_checkpoints import read_official_checkpoint
     from infnet.networks.registry import NETWORKS
-    from infnet.weights.cards import ModelCard
+    from infnet.weights.cards import ModelCard, is_model_name
     from infnet.weights.store import save_model
 
     check_folder(options.output)
     name = options.name or options.file.stem
-    if Path(name).name != name:
-        raise InputError(f"--name {name}: a name, without folders, is wanted; --output says where.")
+    if not is_model_name(name):
+        raise InputError(f"--name {name}: a short name, without folders, is wanted; --output says where.")
     reporter.progress("conversion", 0, 1)
     checkpoint = read_official_checkpoint(options.file)
     card = ModelCard(

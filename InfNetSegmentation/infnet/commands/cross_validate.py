@@ -43,7 +43,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("Several processes cannot share a fold; give each a fold of its own (--only-fold).")
 
-    from infnet.training.cross_validation import run_fold, summarise
+    from infnet.training.cross_validation import check_fold, run_fold, summarise
     from infnet.training.estimate import Training
     from infnet.training.folds import hold_out
     from infnet.weights.store import load_model
@@ -58,13 +58,13 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     if options.estimate:
         tell_estimate([training(index) for index in chosen], options, reporter, initial)
         return
+    given = (slices, recipe, options.folds)
     for index in chosen:  # may be refused too; when a fold's turn comes, hours have passed
-        training(index)
+        extra = read_extra(options, index)
+        check_fold(*given, index, options.output, options.device, extra, initial, options.precision)
     for index in chosen:
         run_fold(
-            slices,
-            recipe,
-            options.folds,
+            *given,
             index,
             options.output,
             options.device,

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from infnet.commands.train import add_recipe_arguments, read_extra, recipe_from, tell_estimate
+from infnet.commands.train import add_recipe_arguments, check_model_name, read_extra, recipe_from, tell_estimate
 from infnet.errors import InputError
 from infnet.reporting import Reporter
 from infnet.training.semi_recipe import SEMI_RECIPES, SemiRecipe
@@ -94,6 +94,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
     # Before the slow imports: all of these may be refused.
     check_folder(options.output)
+    check_model_name(options.output)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("Several processes cannot share Algorithm 1; start one.")
     semi = semi_recipe_from(options)
@@ -119,6 +120,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     if options.hold_out_fold is not None:
         training_slices, held_out = hold_out(slices, options.folds, options.hold_out_fold, recipe.seed, extra)
         check_unlabelled(held_out, unlabelled)
+    labelled_by_network = len(unlabelled) if options.pseudo_labels else semi.k * semi.rounds_for(len(unlabelled))
+    if min(labelled_by_network, len(unlabelled)) < 2:
+        raise InputError("One slice with a pseudo-label: the pre-training needs two or more (--k, --rounds).")
     given_to_run = (training_slices, unlabelled, recipe, semi)
     if options.estimate:
         plan = PlannedSemiSupervision(*given_to_run, options.output / "planned")
@@ -138,7 +142,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     }
     given = read_soft_truths(unlabelled, options.pseudo_labels) if options.pseudo_labels else unlabelled
     others = {"unlabelled": given, "held out": held_out}
-    claim(options.output, recipe, training.labelled, others, unlabelled_sha256=digest(given), **description)
+    of_data = {"unlabelled_sha256": digest(given)}
+    claim(options.output, recipe, training.labelled, others, training.parts, **of_data, **description)
 
     supervised = training.supervised() if held_out else None
     pseudo_labelled = training.ready(options.pseudo_labels) if options.pseudo_labels else training.propagate()

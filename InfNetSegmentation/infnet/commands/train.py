@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from infnet.commands.arguments import add_device_argument, add_precision_argument
 from infnet.data.files import check_folder, read_json
-from infnet.errors import InputError
+from infnet.errors import InputError, OutputError
 from infnet.reporting import Reporter
 from infnet.training.recipe import CHOICES, PRESETS, Recipe, Task, preset
 
@@ -137,6 +137,14 @@ def read_extra(options: argparse.Namespace, fold: int | None = None) -> "list[La
     return [s for folder in folders for s in read_labelled_slices(folder)]
 
 
+def check_model_name(output: Path) -> None:
+    """Raise OutputError where the model of a run could not be called as its folder."""
+    from infnet.weights.cards import is_model_name
+
+    if not is_model_name(output.resolve().name):
+        raise OutputError(f"{output}: the model is called as its folder; give that a shorter name.")
+
+
 def tell_estimate(
     trainings: "Sequence[Training]",
     options: argparse.Namespace,
@@ -181,6 +189,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     # Before the slow imports: all of these may be refused.
     for part in ("", "checkpoints", "log", "model"):
         check_folder(options.output / part)
+    check_model_name(options.output)
     slices = read_labelled_slices(options.data, options.priors)
     extra = read_extra(options)
     like = read_card(options.card) if options.card else None
@@ -252,7 +261,8 @@ def _read_metrics(path: Path, recipe: Recipe) -> dict[str, Any]:
         found = {key: values[key] for key in ("command", "folds", "seed", "metrics")}
         validated = dict(values["recipe"])
         told = values.get("calibration", {"temperature": 1, "offset": 0})
-        if not (0 < float(told["temperature"]) < math.inf and math.isfinite(float(told["offset"]))):
+        temperature, offset = (told[name] + 0.0 for name in ("temperature", "offset"))  # text is no number
+        if not (0 < temperature < math.inf and math.isfinite(offset)):
             raise ValueError("no calibration can have these numbers")
     except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(f"{path}: not the metrics.json of infnet cross-validate ({error}).") from error

@@ -61,6 +61,15 @@ class FindingsBaseline(nn.Module):
         return logits
 
 
+class PooledNorm(nn.BatchNorm2d):
+    """Of one image pooled to a pixel there are no statistics to normalise by: the kept ones are taken."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.numel() > self.num_features:
+            return super().forward(x)
+        return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
 def unet(base_channels: int = 32) -> InfectionBaseline:
     """U-Net of five levels (Ronneberger et al., 2015)."""
     return InfectionBaseline(_monai_unet("BasicUNet", base_channels))
@@ -96,6 +105,8 @@ def deeplabv3_plus(output_stride: Literal[8, 16] = 16, encoder: str = "resnet50"
     from segmentation_models_pytorch import DeepLabV3Plus
 
     body = DeepLabV3Plus(encoder, encoder_weights=None, encoder_output_stride=output_stride, classes=3)
+    pooling = body.decoder.aspp[0].convs[-1]
+    pooling[2] = PooledNorm(pooling[2].num_features)
     return FindingsBaseline(Padded(body, multiple=32))
 
 

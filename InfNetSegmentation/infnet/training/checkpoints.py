@@ -16,6 +16,7 @@ from infnet.errors import CancelledError, InputError
 from infnet.reporting import Progress
 
 _KEPT = 2
+_PARTS = {"pytorch-lightning_version", "global_step", "state_dict", "initial_weights", "seconds"}  # of every checkpoint
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -67,18 +68,24 @@ class Checkpoints(Callback):
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest checkpoint that can be read, and what is in it; None where there is none.
 
-        Raises InputError where none of those that there are can be read.
+        What is not of a training counts as damaged. Raises InputError where none of those that there are can be read.
         """
         paths = _newest_first(self._folder)
         for path in paths:
             if not path.is_file():  # for a pipe one would wait
                 continue
             try:
-                return path, torch.load(path, map_location="cpu", weights_only=True)
+                state = torch.load(path, map_location="cpu", weights_only=True)
+                if isinstance(state, dict) and state.keys() >= _PARTS:
+                    return path, state
             except Exception:  # damaged files raise errors of many kinds, that there is no memory among them
                 continue
         if paths:
-            raise InputError(f"{self._folder}: none of its checkpoints can be read; choose another run folder.")
+            names = ", ".join(path.name for path in paths)
+            raise InputError(
+                f"{self._folder}: none of its checkpoints can be read ({names}); remove them to begin again, or choose "
+                "another run folder."
+            )
         return None
 
 

@@ -15,19 +15,39 @@ from infnet.devices import choose_device
 from infnet.evaluation.calibration import Reliability, calibrated, fit_platt_scaling
 from infnet.evaluation.metrics import Metrics, dice
 from infnet.reporting import Progress, silent
-from infnet.training.fit import fit, weights_digest
+from infnet.training.fit import check, fit, weights_digest
 from infnet.training.folds import folds_of, hold_out
 from infnet.training.held_out import against, averaged, measure, write_maps
 from infnet.training.model import make_model
 from infnet.training.recipe import Recipe
-from infnet.training.run_folder import claim
+from infnet.training.run_folder import check_claim, claim
 from infnet.weights.cards import ModelCard
 from infnet.weights.store import Model, save_model
 
 _INITIAL = "initial"  # folder of what the model said that the trainings start from
+_RESULTS = ("predictions", "consolidation", _INITIAL)  # that a cross-validation goes on with
 
 Maps = dict[str, NDArray[np.floating]]
 """Probabilities of infection (H, W), by the slice's stem."""
+
+
+def check_fold(
+    slices: Sequence[LabelledSlice],
+    recipe: Recipe,
+    count: int,
+    index: int,
+    run_folder: Path,
+    device: str = "auto",
+    extra: Sequence[LabelledSlice] = (),
+    initial: Model | None = None,
+    precision: str = "auto",
+) -> None:
+    """Raise what `run_fold` would before its training, and write nothing."""
+    training, held_out = hold_out(slices, count, index, recipe.seed, extra)
+    check_claim(run_folder, recipe, slices, _RESULTS, **_described(slices, recipe, count, initial))
+    check_claim(run_folder / f"fold-{index}", recipe, training)
+    if not _are_predicted(held_out, run_folder):
+        check(training, recipe, device, initial, precision)
 
 
 def run_fold(
@@ -52,11 +72,7 @@ def run_fold(
     another cross-validation, and where an extra slice is one of those that are to be held out.
     """
     training, held_out = hold_out(slices, count, index, recipe.seed, extra)
-    # Noted where there is one, so that a finished fold is not taken for one that started elsewhere.
-    start: dict[str, Any] = {} if initial is None else {"initial_sha256": weights_digest(initial.network)}
-    if any(s.volume for s in slices):  # else the folds follow from the slices' names
-        start["split"] = folds_of(slices, count, recipe.seed)
-    claim(run_folder, recipe, slices, folds=count, **start)
+    claim(run_folder, recipe, slices, results=_RESULTS, **_described(slices, recipe, count, initial))
     name = f"fold-{index}"
     fold = run_folder / name
     claim(fold, recipe, training, {"held out": held_out})
@@ -85,6 +101,16 @@ def run_fold(
         write_maps(model, held_out, chosen, run_folder)
     # Of no more use, and gigabytes of the large networks.
     shutil.rmtree(fold / "training" / "checkpoints", ignore_errors=True)
+
+
+def _described(slices: Sequence[LabelledSlice], recipe: Recipe, count: int, initial: Model | None) -> dict[str, Any]:
+    """What makes a cross-validation that it is, beside slices and recipe."""
+    described: dict[str, Any] = {"folds": count}
+    if initial is not None:  # so that a finished fold is not taken for one that started elsewhere
+        described["initial_sha256"] = weights_digest(initial.network)
+    if any(s.volume for s in slices):  # else the folds follow from the slices' names
+        described["split"] = folds_of(slices, count, recipe.seed)
+    return described
 
 
 def _are_predicted(slices: Sequence[LabelledSlice], folder: Path) -> bool:

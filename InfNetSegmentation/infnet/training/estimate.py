@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from dataclasses import replace as changed
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,10 @@ import numpy as np
 import torch
 
 from infnet.data.labelled_slices import LabelledSlice, Slice
-from infnet.data.slice_dataset import SeededSampler
 from infnet.devices import choose_device
 from infnet.errors import CancelledError
 from infnet.reporting import Progress, silent
-from infnet.training.batches import DealtBatches
-from infnet.training.fit import fit
+from infnet.training.fit import batches_of, fit
 from infnet.training.held_out import predict
 from infnet.training.model import make_model
 from infnet.training.modules import MODULES
@@ -44,12 +43,9 @@ class Training:
 
     def pixels(self) -> float:
         """The pixels that are seen in it, each as often as it is seen: what its time grows with."""
-        recipe = self.recipe
-        draws = SeededSampler(self.slices, recipe.seed, recipe.healthy_share, recipe.soft_share)
-        repeats = len(recipe.scales) if recipe.multi_scale == "all" else 1
-        batches = DealtBatches(draws, min(recipe.batch_size, len(draws)), recipe.epochs, repeats)
-        seen = min(len(batches) * recipe.batch_size, recipe.epochs * repeats * len(draws))
-        return seen * float(np.mean(np.square(recipe.sizes())))
+        epoch = changed(self.recipe, epochs=1)
+        seen = self.recipe.epochs * sum(map(len, batches_of(self.slices, epoch)))
+        return seen * float(np.mean(np.square(self.recipe.sizes())))
 
 
 @dataclass(frozen=True)
@@ -114,8 +110,8 @@ def estimate(
         except CancelledError:
             if not watch.is_done:
                 raise
-        batch = min(recipe.batch_size, len(trainings[0].slices))
-        a_pixel = watch.seconds / (batch * sum(recipe.size_at(step) ** 2 for step in range(1, watch.timed + 1)))
+        steps = islice(enumerate(batches_of(trainings[0].slices, enough)), 1, watch.timed + 1)
+        a_pixel = watch.seconds / sum(len(batch) * recipe.size_at(step) ** 2 for step, batch in steps)
         checkpoint = sum(path.stat().st_size for path in folder.rglob("*.ckpt"))
         gpu = torch.cuda.max_memory_allocated(chosen) if chosen.type == "cuda" else None
         stages: dict[str, float] = {}

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from infnet.data.labelled_slices import LabelledSlice
 from infnet.data.slice_dataset import SeededSampler, SliceDataset
 from infnet.devices import choose_device, choose_precision
-from infnet.errors import CancelledError, InputError, OutOfMemoryError, is_out_of_memory
+from infnet.errors import CancelledError, DeviceError, InputError, OutOfMemoryError, is_out_of_memory
 from infnet.networks.pretrained import load_imagenet_weights
 from infnet.reporting import Progress, silent
 from infnet.training.batches import DealtBatches
@@ -38,6 +38,8 @@ _PRECISIONS: Mapping[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "bf16": "bf16-mixed",
     "16": "16-mixed",
 }
+
+_RESULTS = ("checkpoints", "validation.csv")  # that a training goes on with
 
 
 def fit(
@@ -67,10 +69,11 @@ def fit(
     their gradients, and says so in the log.
 
     Raises InputError where the slices are too few or lack what the network shall learn, where ``initial`` does not fit,
-    for a batch that cannot be shared evenly, and for a folder of another training or process; DivergedError where the
-    loss is no number any more; OutOfMemoryError where there is not enough memory for one slice, or several processes
-    train.
+    for a batch that cannot be shared evenly, and for a folder of another training or process; DeviceError where there
+    are fewer devices; DivergedError where the loss is no number any more; OutOfMemoryError where there is not enough
+    memory for one slice, or several processes train.
     """
+    _check_slices(slices, recipe)
     attempt = partial(
         _fit,
         *(slices, recipe, run_folder, device, progress, stage, initial, precision, devices, checkpoint_seconds),
@@ -87,6 +90,19 @@ def fit(
             parts,
         )
     return module
+
+
+def check(
+    slices: Sequence[LabelledSlice],
+    recipe: Recipe,
+    device: str = "auto",
+    initial: Model | None = None,
+    precision: str = "auto",
+) -> None:
+    """Raise what `fit` would before its first step, and write nothing: for those who write before it."""
+    _check_slices(slices, recipe)
+    choose_precision(precision, choose_device(device).type)
+    _initialise(MODULES[recipe.task](recipe, 1), initial)
 
 
 def _if_memory_allows(attempt: Callable[[int], SliceModule], parts: int) -> SliceModule | None:
@@ -113,11 +129,6 @@ def _fit(
     held_out: Sequence[LabelledSlice],
     parts: int,
 ) -> SliceModule:
-    draws = SeededSampler(slices, recipe.seed, recipe.healthy_share, recipe.soft_share)
-    batch_size = min(recipe.batch_size, len(draws))
-    if batch_size < 2:
-        raise InputError(f"{len(draws)} labelled slice(s) in an epoch: training needs two or more (--healthy-share?).")
-    _check_truth(slices, recipe)
     chosen = choose_device(device)
     lightning.seed_everything(recipe.seed, verbose=False)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -127,23 +138,14 @@ def _fit(
         # Before the checkpoint of the same step, so that a run which goes on from there has no look to make up for.
         validation = [Validation(held_out, run_folder / "validation.csv")] if held_out else []
         trainer = _trainer(recipe, run_folder, chosen, precision, devices, [*validation, checkpoints])
-        if batch_size % trainer.world_size:
-            raise InputError(f"A batch of {batch_size} cannot be dealt evenly to {trainer.world_size} processes.")
-        batches = DealtBatches(
-            draws,
-            batch_size,
-            recipe.epochs,
-            repeats=len(recipe.scales) if recipe.multi_scale == "all" else 1,
-            rank=trainer.global_rank,
-            processes=trainer.world_size,
-        )
+        batches = batches_of(slices, recipe, trainer.global_rank, trainer.world_size)
         module = MODULES[recipe.task](recipe, batches.steps_per_epoch)
         module.parts = parts
         found = checkpoints.newest()
         if found is None:
             module.initial_weights = _initialise(module, initial)
         given = None if initial is None else weights_digest(initial.network)
-        claim(run_folder, recipe, slices, initial_sha256=given, steps=len(batches))
+        claim(run_folder, recipe, slices, results=_RESULTS, initial_sha256=given, steps=len(batches))
         resume_from = None
         if found is not None:
             resume_from, state = found
@@ -172,6 +174,8 @@ def _trainer(
     if TorchElasticEnvironment.detect():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
+    if not 1 <= devices <= {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type, devices):
+        raise DeviceError(f"{devices} devices: use one or more, up to those of '{device.type}' that are here.")
     together = devices * nodes > 1
     average = [WeightAveraging(avg_fn=_moving_average(recipe.ema_decay))] if recipe.ema_decay else []
     return lightning.Trainer(
@@ -216,8 +220,25 @@ def _moving_average(decay: float) -> Callable[..., torch.Tensor]:
     return average
 
 
-def _check_truth(slices: Sequence[LabelledSlice], recipe: Recipe) -> None:
-    """Raise InputError where the slices do not show what the network shall learn."""
+def batches_of(slices: Sequence[LabelledSlice], recipe: Recipe, rank: int = 0, processes: int = 1) -> DealtBatches:
+    """What one process sees in a training. Raises InputError where a batch cannot be shared evenly."""
+    draws = _draws(slices, recipe)
+    size = min(recipe.batch_size, len(draws))
+    if size % processes:
+        raise InputError(f"A batch of {size} cannot be dealt evenly to {processes} processes.")
+    repeats = len(recipe.scales) if recipe.multi_scale == "all" else 1
+    return DealtBatches(draws, size, recipe.epochs, repeats, rank, processes)
+
+
+def _draws(slices: Sequence[LabelledSlice], recipe: Recipe) -> SeededSampler:
+    return SeededSampler(slices, recipe.seed, recipe.healthy_share, recipe.soft_share)
+
+
+def _check_slices(slices: Sequence[LabelledSlice], recipe: Recipe) -> None:
+    """Raise InputError where the slices are too few, or do not show what the network shall learn."""
+    drawn = len(_draws(slices, recipe))
+    if drawn < 2:
+        raise InputError(f"{drawn} labelled slice(s) in an epoch: training needs two or more (--healthy-share?).")
     if recipe.task == "findings" or recipe.network_options.get("consolidation_head"):
         # A network that has found no consolidation yet says how sure it is of that.
         if not any(s.soft_consolidation is not None or (s.labels == 2).any() for s in slices):

@@ -20,6 +20,7 @@ from infnet.data.labelled_slices import LabelledSlice, Slice, digest
 from infnet.errors import InputError, OutputError
 from infnet.training.recipe import Recipe
 
+_NOTE = "run.json"
 _REMEDIES = {
     "split": "slices.csv deals the slices into other folds than when it began. Put back the slices.csv of then",
     "data_sha256": "its slices or their truths were others. Put back those that its data.csv lists",
@@ -31,37 +32,41 @@ def claim(
     recipe: Recipe,
     slices: Sequence[LabelledSlice],
     others: Mapping[str, Sequence[Slice]] = {},
+    results: Sequence[str] = (),
     **more: Any,
 ) -> None:
     """Make ``folder`` that of this training: of this recipe, these slices, and ``more``, noted in ``run.json``.
 
     Also noted: versions and command that began it (``begun_by``), and in ``data.csv`` the SHA-256 of each slice with
     its truth, of ``slices`` and of ``others``, by their use. What killed processes have left unfinished is removed.
+    ``results``: names in the folder of what the training goes on with.
 
-    Raises InputError where the folder is that of another recipe or other data, OutputError where it cannot be made.
+    Raises InputError where the folder is that of another recipe or other data, or of none that is noted but has
+    results; OutputError where it cannot be made.
     """
     run = {"recipe": recipe.as_dict(), "data_sha256": digest(slices), **more}
-    note = folder / "run.json"
     try:
-        if note.is_file():
-            found = {name: value for name, value in read_json(note).items() if name != "begun_by"}
-            if found != run:
-                raise InputError(f"{folder}: holds another training: {_cause(run, found)}, or choose another folder.")
-            _clear_away(folder)
-            return
+        is_claimed = _is_claimed(folder, run, results)
         folder.mkdir(parents=True, exist_ok=True)
         _clear_away(folder)
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{note}: damaged; choose another folder.") from error
     except OSError as error:
         raise OutputError(f"{folder}: cannot be used as run folder ({error.strerror}).") from error
+    if is_claimed:
+        return
     with written_whole(folder / "data.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = [(s.stem, use, digest([s])) for use, some in {"training": slices, **others}.items() for s in some]
         csv.writer(file).writerows([("file", "use", "sha256"), *rows])
     begun_by = {"infnet": infnet.__version__, "torch": torch.__version__, "python": platform.python_version()}
     begun_by["command"] = shlex.join(sys.argv)
-    with written_whole(note) as temporary:
+    with written_whole(folder / _NOTE) as temporary:
         temporary.write_text(json.dumps({**run, "begun_by": begun_by}, indent=2) + "\n", encoding="utf-8")
+
+
+def check_claim(
+    folder: Path, recipe: Recipe, slices: Sequence[LabelledSlice], results: Sequence[str] = (), **more: Any
+) -> None:
+    """Raise InputError where `claim` would, and write nothing."""
+    _is_claimed(folder, {"recipe": recipe.as_dict(), "data_sha256": digest(slices), **more}, results)
 
 
 @contextmanager
@@ -77,6 +82,22 @@ def alone_in(folder: Path) -> Iterator[None]:
 def is_first_process() -> bool:
     """Whether this process is the one that speaks and writes for all that train together."""
     return rank_zero_only.rank == 0  # type: ignore[attr-defined, no-any-return]
+
+
+def _is_claimed(folder: Path, run: Mapping[str, Any], results: Sequence[str]) -> bool:
+    """Whether ``folder`` is that of ``run`` already. Raises InputError where it is another one's."""
+    note = folder / _NOTE
+    if not note.is_file():
+        if left := next((folder / name for name in results if (folder / name).exists()), None):
+            raise InputError(f"{left}: of a training that no {_NOTE} tells; move it away, or choose another folder.")
+        return False
+    try:
+        found = {name: value for name, value in read_json(note).items() if name != "begun_by"}
+        if found != run:
+            raise InputError(f"{folder}: holds another training: {_cause(run, found)}, or choose another folder.")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{note}: damaged; choose another folder.") from error
+    return True
 
 
 def _clear_away(folder: Path) -> None:

@@ -28,7 +28,7 @@ from infnet.data.labelled_slices import LabelledSlice, Slice, digest
 from infnet.devices import choose_device
 from infnet.errors import InvalidModelError, ReviewPause, UnknownModelError
 from infnet.reporting import Progress, silent
-from infnet.training.fit import fit
+from infnet.training.fit import check, fit
 from infnet.training.held_out import Maps, predict, write_maps
 from infnet.training.model import make_model
 from infnet.training.pseudo_labels import Review, is_written, write_montage, write_pseudo_label
@@ -68,15 +68,22 @@ class SemiSupervision:
         self._fine_tuning()
         self._pre_training()
 
-    def check(self) -> None:
-        """Raise OutputError or InputError where the run could not write, or read a person's word, hours later."""
+    @property
+    def parts(self) -> Sequence[str]:
+        """The folders of trainings and pseudo-labels in the run folder."""
         rounds = [_round(n) for n in range(1, self.semi.rounds_for(len(self.unlabelled)) + 1)]
-        for name in ("supervised", *rounds, "pseudo-labels", "pre-training", "semi-supervised"):
+        return ["supervised", *rounds, "pseudo-labels", "pre-training", "semi-supervised"]
+
+    def check(self) -> None:
+        """Raise OutputError, InputError or DeviceError where the run could not write, read or train, hours later."""
+        for name in self.parts:
             for part in ("training/checkpoints", "Soft"):
                 check_folder(self.run_folder / name / part)
         for name in ("model", "predictions"):
             check_folder(self.run_folder / name)
         self._review.check(self.unlabelled)
+        if not any(self.run_folder.glob("*/model")):  # else it has trained
+            check(self.labelled, self.recipe, self.device, None, self.precision)
 
     def supervised(self) -> Model:
         """Lines 1 and 2: M trained on D_Labeled."""

@@ -50,6 +50,8 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no model can be asked with; a card is a file that anyone may have written."""
+        if not is_model_name(self.name):
+            raise ValueError(f"no model's files can be called {str(self.name)[:80]!r}")
         texts = (self.name, self.summary, self.licence, self.limits, self.sha256)
         numbers = (self.threshold, self.temperature, self.offset, *self.window)
         if not all(isinstance(text, str) for text in texts):
@@ -73,6 +75,13 @@ class ModelCard:
     def tells_findings(self) -> bool:
         """Whether an infection model tells consolidation from ground glass by itself."""
         return bool(self.network.get("options", {}).get("consolidation_head"))
+
+
+def is_model_name(name: object) -> bool:
+    """Whether a model's files can be called so: it is part of no path, and short enough for most disks."""
+    if not isinstance(name, str) or "\0" in name or Path(name).name != name:
+        return False
+    return name not in ("", "..") and len(f"{name}.safetensors".encode()) <= 255
 
 
 def findings_model(infection: ModelCard, asked: str | None) -> str | None:
