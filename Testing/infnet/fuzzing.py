@@ -25,7 +25,7 @@ if __name__ == "__main__":
     sys.path[:0] = [str(root / "Testing"), str(root / "InfNetSegmentation")]
 
 _CASE = "case of "
-LONGEST_CASE_S = 120  # of a damaged length in a DICOM header, GDCM first allocates as much: seconds a slice
+LONGEST_CASE_S = 60
 MEMORY_BYTES = 6 << 30
 ROUND_S = 60
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from infnet.quantification.measurements import measure, write_table
 from infnet.quantification.study import Study, read_study
 from infnet.reporting import JsonReporter, silent
 from phantoms import empty_grid, make_chest, write_dicom_series
+from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOKENS = (
@@ -489,6 +490,8 @@ def evaluations_target():
     recipe = preset("modern", "infection")
     metrics = {"command": "c", "folds": 5, "seed": 0, "metrics": {}, "recipe": recipe.as_dict()}
     metrics["calibration"] = {"temperature": 1.1, "offset": 0.2}
+    png = io.BytesIO()
+    Image.new("L", (8, 6)).save(png, "PNG")
 
     def check(case, folder):
         name, text = case
@@ -498,8 +501,9 @@ def evaluations_target():
             table = _read_or_refuse(lambda: comparison_table({"m": [read_evaluation(path)]}, None, True))
             assert table is None or table.count("\n") >= 3
         elif name == "change":
-            (folder / "change.png").write_bytes(b"png")
-            _read_or_refuse(read_change, folder)
+            (folder / "change.png").write_bytes(png.getvalue())
+            read = _read_or_refuse(read_change, folder)
+            assert read is None or all(isinstance(text, str) for text in (*read.cases, *chain(*read.table.rows)))
         else:
             _read_or_refuse(_read_metrics, path, recipe)
 
@@ -607,7 +611,6 @@ def lines_target():
                 file.write(text[start:end])
                 got += lines.read(last=False)
         got += lines.read(last=True)
-        lines.close()
         whole = text.split(b"\n")
         expected = whole if whole[-1] else whole[:-1]
         assert got == [line.decode(errors="replace").rstrip() for line in expected]

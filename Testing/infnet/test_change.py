@@ -319,6 +319,32 @@ def test_a_study_that_lacks_an_image_is_told_before_others_are_registered(tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("damaged", ["ct.nrrd", "lungs.nrrd", "segmentation.seg.nrrd"])
+def test_images_of_a_study_on_several_grids_are_told(tmp_path, capsys, damaged):
+    """Found by fuzzing: an error of ITK."""
+    for name in ("a", "b"):
+        study(tmp_path / name, chest())
+    image = sitk.ReadImage(tmp_path / "b" / damaged)
+    image.SetOrigin(image.TransformIndexToPhysicalPoint((1, 0, 0)))
+    sitk.WriteImage(image, tmp_path / "b" / damaged)
+    assert cli.main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(tmp_path / "out")]) == 3
+    told = " ".join(capsys.readouterr().err.split("\n"))
+    assert f"{tmp_path / 'b/ct.nrrd'}: no longer the CT of" in told and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["change.csv", "change.json", "change.png", "change-a-b.nrrd"])
+def test_a_folder_in_the_place_of_a_file_of_the_comparison_leaves_the_one_before(tmp_path, capsys, monkeypatch, name):
+    for case in ("a", "b"):
+        study(tmp_path / case, chest())
+    output = tmp_path / "out"
+    (output / name).mkdir(parents=True)
+    (output / "change.svg").write_text("earlier")
+    monkeypatch.setattr(change_module, "register_lungs", None)
+    assert cli.main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(output)]) == 7
+    assert f"{output / name} is a folder" in " ".join(capsys.readouterr().err.split("\n"))
+    assert {path.name for path in output.iterdir()} == {name, "change.svg"}
+
+
 @pytest.mark.parametrize("name", ["a/b", "../../b", "x" * 300])
 def test_a_study_whose_name_is_no_file_s_is_told_before_the_work(tmp_path, capsys, monkeypatch, name):
     for case in ("march", "april"):

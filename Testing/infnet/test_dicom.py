@@ -268,6 +268,22 @@ def test_what_is_no_segmentation_of_voxels_is_refused(tmp_path, make):
         read_segmentation(path)
 
 
+@pytest.mark.parametrize(("spacing", "last"), [("0.00014", None), ("14", 14 * 900.0)], ids=["near", "far"])
+def test_a_segmentation_whose_slices_no_ct_can_have_is_refused(tmp_path, spacing, last):
+    """Its volume would be of gigabytes."""
+    ct = chest("LPS").ct
+    series = read_series(write_series(ct, tmp_path / "series"))
+    segments = [Segment.of(finding) for finding in FINDINGS]
+    made = make_segmentation("findings", voxels(random_labels(ct, 2)), segments, series, Algorithm("a"))
+    made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = spacing
+    position = made.PerFrameFunctionalGroupsSequence[-1].PlanePositionSequence[0]
+    if last is not None:
+        position.ImagePositionPatient[2] = float(position.ImagePositionPatient[2]) + last
+    made.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(GeometryError, match=r"seg\.dcm: .* x 16 x 20 voxels of .* mm are no CT of a body"):
+        read_segmentation(tmp_path / "seg.dcm")
+
+
 def permuted(image):
     return sitk.Flip(sitk.PermuteAxes(image, (2, 0, 1)), (True, False, True))
 
@@ -667,6 +683,23 @@ def test_attributes_that_cannot_be_taken_over_are_told(tmp_path, capsys):
     assert f"{SERIES_UID}: its attributes cannot be taken over ('LATIN'" in told and not (tmp_path / "out").exists()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.parametrize(
+    ("whole", "damaged"),
+    [(b"ISO_IR 192", b"\0\0O_IR 192"), (b"\\1.0000000000\\0.0000000000", b"\\1.0000000000\\0.0000\0" + b"00000")],
+    ids=["set", "cosine"],
+)
+def test_a_header_that_pydicom_cannot_read_is_told(tmp_path, capsys, whole, damaged):
+    """Found by fuzzing: a ValueError, and a TypeError of NumPy."""
+    ct = chest("LPS").ct
+    series = write_series(ct, tmp_path / "series")
+    path = series / "005.dcm"
+    path.write_bytes(path.read_bytes().replace(whole, damaged, 1))
+    sitk.WriteImage(random_labels(ct, 2), tmp_path / "labels.nrrd")
+    assert command(tmp_path / "labels.nrrd", "--series", series, "-o", tmp_path / "out") == 3
+    assert f"{path}: its header is damaged (" in last_event(capsys)["message"] and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("keyword", ["FrameOfReferenceUID", "StudyInstanceUID"])
 def test_images_that_nothing_can_refer_to_are_refused(tmp_path, capsys, keyword):
     ct = chest().ct
@@ -698,6 +731,19 @@ def test_two_results_never_lie_in_one_folder(study, tmp_path):
     arguments = ("--series", folder / "series", "-o", out)
     assert command(folder / "case/segmentation.seg.nrrd", *arguments) == 0
     assert sorted(path.name for path in out.iterdir()) == ["findings.dcm", "notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["findings", "lobes", "measurements"])
+def test_a_folder_in_the_place_of_an_object_is_told_before_the_work(study, tmp_path, capsys, name):
+    _, _, folder, _ = study
+    out = tmp_path / "out"
+    (out / f"{name}.dcm").mkdir(parents=True)
+    (out / "lungs.dcm").write_bytes(b"an earlier object")
+    assert command(tmp_path / "no study", "--series", folder / "series", "-o", out) == 7
+    assert f"{out / name}.dcm is a folder; move it away" in last_event(capsys)["message"]
+    assert command(folder / "case", "--series", folder / "series", "-o", out) == 7
+    assert {path.name for path in out.iterdir()} == {f"{name}.dcm", "lungs.dcm"}
+    assert (out / "lungs.dcm").read_bytes() == b"an earlier object"
 
 
 def test_objects_that_cannot_be_written_leave_those_before(study, tmp_path, capsys, monkeypatch):

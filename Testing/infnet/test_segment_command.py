@@ -251,6 +251,13 @@ def test_a_study_in_the_place_of_a_file_is_told_before_the_work(ct, models, tmp_
     assert models == []
 
 
+@pytest.mark.parametrize("name", ["result.json", "lobes.nrrd"])
+def test_a_folder_in_the_place_of_a_file_of_a_study_is_told_before_the_work(ct, models, tmp_path, capsys, name):
+    (tmp_path / "study" / name).mkdir(parents=True)
+    assert segment(ct, "--study", tmp_path / "study", "--progress", "json") == 7
+    assert f"{tmp_path / 'study' / name} is a folder; move it away" in events(capsys)[0]["message"] and models == []
+
+
 @pytest.mark.parametrize("probability", ["ct", "out"])
 def test_no_file_is_written_over_the_ct_or_another_output(ct, tmp_path, capsys, probability):
     before = ct.read_bytes()

@@ -44,7 +44,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     except ImportError as error:
         raise MissingPackageError("The plot needs matplotlib: pip install matplotlib.") from error
 
-    check_folder(options.output)
+    last, others = "change.json", ("change.csv", "change.svg", "change.png")
+    check_folder(options.output, (last, *others))
     studies, warnings = in_order([read_study(folder) for folder in options.studies])
     for study in studies:  # before minutes of work for others
         if not study.ct.exists():
@@ -54,8 +55,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     warnings += comparison_warnings(studies)
     rows, figure = changes(studies), plot_changes(studies)
     names = [f"change-{earlier.case}-{later.case}.nrrd" for earlier, later in pairwise(studies)]
-    others = ("change.csv", "change.svg", "change.png")
-    with written_together(options.output, last="change.json", optional=others) as new:
+    with written_together(options.output, last=last, optional=others) as new:
         for name in names:
             check_output(options.output / name, (".nrrd",))
         maps: list[dict[str, Any]] = []
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         write_rows(rows, [*Change.__annotations__], new / "change.csv")
         for ending in ("svg", "png"):
             write_plot(figure, new / f"change.{ending}")
-        with written_whole(new / "change.json") as temporary:
+        with written_whole(new / last) as temporary:
             text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
             temporary.write_text(text + "\n", encoding="utf-8")
     lines = [

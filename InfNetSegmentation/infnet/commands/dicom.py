@@ -62,9 +62,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     import warnings
 
     from infnet.data.files import check_folder
-    from infnet.dicom.export import write_dicom
+    from infnet.dicom.export import FILES, write_dicom
 
-    check_folder(options.output)
+    check_folder(options.output, FILES.values())
     logging.getLogger("highdicom").setLevel(logging.ERROR)  # tells of every segmentation that is empty
     with warnings.catch_warnings():
         # Of names and private tags that other people's files have; they are copied as they are.

@@ -104,6 +104,7 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
     from infnet.inference.case import Case, begin_imports, load_predictor, segment_case, weights
     from infnet.inference.stages import timed
     from infnet.quantification.measurements import write_table
+    from infnet.quantification.study import FILES
 
     if options.ct is None or (options.output is None and options.study is None):
         raise InputError("Name a CT and -o or --study, or --cases and -o.")
@@ -112,7 +113,7 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
     for path, endings in outputs:
         check_output(path, endings)
     if options.study is not None:
-        check_folder(options.study)
+        check_folder(options.study, FILES)
     read = [path for path in (options.ct, options.lungs, options.lobes) if path is not None]
     written = [path for path, _ in outputs]
     if len(set(map(os.path.realpath, read + written))) < len(read + written):

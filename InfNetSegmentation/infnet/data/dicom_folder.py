@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from infnet.data.dicom_lengths import lengths_fit, starts_as_dicom
 from infnet.data.itk_names import itk_name
 from infnet.errors import GeometryError, InputError, UnreadableImageError
 
@@ -34,6 +35,7 @@ def dicom_files(folder: Path) -> tuple[Sequence[str], list[str]]:
     the longest.
     """
     _refuse_odd_entries(folder)
+    _refuse_wrong_lengths(folder)
     name = itk_name(folder)
     series = {
         uid: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(name, uid)
@@ -80,21 +82,35 @@ def _refuse_odd_entries(folder: Path) -> None:
         raise UnreadableImageError(f"{folder}: {odd[0]} is a link to nothing, a pipe or a device; take it out.")
 
 
+def _refuse_wrong_lengths(folder: Path) -> None:
+    """GDCM would first allocate what a header tells."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and starts_as_dicom(_start(file))]
+    _refuse(folder, [file.name for file in files if not lengths_fit(file)])
+
+
 def _refuse_damaged_slices(folder: Path, images: set[str]) -> None:
     """ITK leaves out what it cannot read. That may be a report or a note, but an empty or broken slice leaves a gap."""
     endings = {Path(image).suffix for image in images} or {".dcm"}
     damaged = []
     for file in sorted(folder.iterdir()):
         if file.name not in images and file.is_file():
-            try:
-                with file.open("rb") as content:
-                    start = content.read(1024)
-            except OSError as error:
-                raise UnreadableImageError(f"{file}: cannot be read ({error.strerror}); mend or remove it.") from error
-            is_dicom = start[128:132] == b"DICM"
+            start = _start(file)
+            is_dicom = starts_as_dicom(start)
             is_like_slices = file.suffix in endings and not (start if file.suffix == "" else is_dicom)
             if is_like_slices or (is_dicom and _CT_IMAGE_STORAGE in start):
                 damaged.append(file.name)
+    _refuse(folder, damaged)
+
+
+def _start(file: Path) -> bytes:
+    try:
+        with file.open("rb") as content:
+            return content.read(1024)
+    except OSError as error:
+        raise UnreadableImageError(f"{file}: cannot be read ({error.strerror}); mend or remove it.") from error
+
+
+def _refuse(folder: Path, damaged: Sequence[str]) -> None:
     if damaged:
         raise UnreadableImageError(
             f"{folder}: {len(damaged)} DICOM slices are empty or damaged ({', '.join(damaged[:3])}"

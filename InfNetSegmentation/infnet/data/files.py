@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -35,8 +35,11 @@ def check_output(path: Path, endings: Sequence[str]) -> None:
         raise OutputError(f"{path}: the folder {path.parent} cannot be written to.")
 
 
-def check_folder(folder: Path) -> None:
-    """Raise `OutputError` if no files can be written into ``folder`` later; where there is none, one would be made."""
+def check_folder(folder: Path, files: Iterable[str] = ()) -> None:
+    """Raise `OutputError` if no files, ``files`` for instance, can be written into ``folder`` later.
+
+    Where there is no such folder, one would be made.
+    """
     try:
         str(folder).encode()
         paths = (folder, *folder.absolute().parents)
@@ -51,6 +54,9 @@ def check_folder(folder: Path) -> None:
         raise OutputError(f"{existing} is a file; name a folder.")
     if not os.access(existing, os.W_OK):
         raise OutputError(f"{folder}: the folder {existing} cannot be written to.")
+    for name in files:
+        if (folder / name).is_dir():
+            raise OutputError(f"{folder / name} is a folder; move it away, or choose another folder for the output.")
 
 
 def read_json(path: Path) -> Any:
@@ -123,6 +129,7 @@ def written_together(folder: Path, last: str, optional: Sequence[str] = ()) -> I
             pass
         with _sole_writer(folder), folder_aside(folder) as new:
             yield new
+            check_folder(folder, [last, *optional, *(file.name for file in new.iterdir())])  # before anything goes
             for name in (last, *optional):
                 _insist(partial((folder / name).unlink, missing_ok=True))
             for file in sorted(new.iterdir(), key=lambda file: file.name == last):

@@ -1,5 +1,6 @@
 """Chest CTs from files and DICOM folders, checked; images to files, whole or not at all."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import SimpleITK as sitk
 
 from infnet.data.dicom_folder import dicom_files, read_dicom_folder, without_itk_warnings
 from infnet.data.files import written_whole
-from infnet.data.integrity import NIFTI_ENDINGS, damage, write_checked
+from infnet.data.integrity import COMPLEX, NIFTI_ENDINGS, damage, inflates_to_its_voxels, write_checked
 from infnet.data.itk_names import itk_name
 from infnet.errors import (
+    GeometryError,
     InputError,
     InputNotFoundError,
     IntensityError,
@@ -24,13 +26,10 @@ from infnet.errors import (
 IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".mha")
 """Of the images that `write_image` writes: formats of one file, with a volume's whole geometry."""
 
-# Inflated by ITK and by the check, which takes as long. Where such a file is damaged, ITK only reads on; it can end the
-# process over a MetaImage.
-_READ_WHILE_CHECKED = (".nrrd", ".nii.gz")
 _LOWEST_HU, _HIGHEST_HU = -1024, 32767
 _AIR_HU, _WATER_HU = -500, 0  # a chest CT has voxels below the one and above the other
 _THICK_MM, _COARSE_MM, _TILTED_DEGREES, _SHORT_MM = 5.01, 2.01, 15.0, 150.0  # 5 and 2 mm, but for rounding
-_COMPLEX = (sitk.sitkComplexFloat32, sitk.sitkComplexFloat64)
+_FINEST_MM, _LONGEST_MM, _LARGEST_MM3 = 0.01, 3000.0, 2e9
 
 
 def read_ct(path: Path, trust_hu: bool = False) -> tuple[sitk.Image, list[str]]:
@@ -42,15 +41,16 @@ def read_ct(path: Path, trust_hu: bool = False) -> tuple[sitk.Image, list[str]]:
     taken for Hounsfield units all the same, with a warning.
 
     Slices of a tilted gantry make a volume with a sheared axis. Raises `InputNotFoundError`, `UnreadableImageError`,
-    `NotAVolumeError`, `IntensityError` or `OutOfMemoryError`.
+    `NotAVolumeError`, `GeometryError`, `IntensityError` or `OutOfMemoryError`.
     """
     image, warnings = _read(path)
     if image.GetDimension() != 3:
         raise NotAVolumeError(f"{path}: an image of {image.GetDimension()} dimensions; a CT has 3.")
-    if image.GetNumberOfComponentsPerPixel() != 1 or image.GetPixelID() in _COMPLEX:
+    if image.GetNumberOfComponentsPerPixel() != 1 or image.GetPixelID() in COMPLEX:
         raise NotAVolumeError(f"{path}: a colour or vector image; give the CT itself, one value a voxel.")
     if min(image.GetSize()) < 2:
         raise NotAVolumeError(f"{path}: a single slice; give the whole volume, or the folder of its DICOM slices.")
+    check_extent(image.GetSize(), image.GetSpacing(), path)
     if doubt := _doubt_about_values(image, path):
         if not trust_hu:
             raise IntensityError(
@@ -93,6 +93,16 @@ def check_geometry(image: sitk.Image, path: Path) -> None:
         raise OutputError(f"{path}: NIfTI cannot hold axes that are not at right angles (gantry tilt); use .nrrd.")
 
 
+def check_extent(size: Sequence[int], spacing: Sequence[float], path: Path) -> None:
+    """Raise `GeometryError` where no body is as large: the work is on grids of some mm, whatever memory that takes."""
+    extent = np.multiply(size, spacing)
+    if not (min(spacing) >= _FINEST_MM and extent.max() <= _LONGEST_MM and extent.prod() <= _LARGEST_MM3):
+        voxels, mm = (" x ".join(f"{value:.5g}" for value in values) for values in (size, spacing))
+        raise GeometryError(
+            f"{path}: {voxels} voxels of {mm} mm are no CT of a body; export it again, or correct that."
+        )
+
+
 def on_one_grid(one: sitk.Image, other: sitk.Image) -> bool:
     """Whether the voxels of two images lie at the same places, but for rounding."""
     return one.GetSize() == other.GetSize() and all(
@@ -122,7 +132,9 @@ def _read_file(path: Path) -> sitk.Image:
         if path.stat().st_size == 0:
             raise UnreadableImageError(f"{path} is empty; copy or export it again.")
         path.open("rb").close()  # of a file that may not be read, ITK says that there is none
-        if not path.name.lower().endswith(_READ_WHILE_CHECKED):
+        # Inflated by ITK and by the check, which takes as long. Where such a file is damaged, ITK only reads on; it can
+        # end the process over a MetaImage.
+        if not inflates_to_its_voxels(path):
             _check_undamaged(path)
             return sitk.ReadImage(itk_name(path))
         with ThreadPoolExecutor(max_workers=1) as thread:

@@ -22,6 +22,8 @@ from infnet.reporting import Progress, silent
 
 FINDINGS, LUNGS, LOBES, INFECTION = "findings", "lungs", "lobes", "infection"
 REPORT = "measurements"
+FILES: Mapping[str, str] = {name: f"{name}.dcm" for name in (FINDINGS, LUNGS, LOBES, INFECTION, REPORT)}
+"""The file of each object."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,17 @@ def write_dicom(result: Result, series: SourceSeries, folder: Path, progress: Pr
     `GeometryError` or `InputError` where an image does not fit the series, before anything is written, and
     `OutputError`.
     """
-    files = {name: f"{name}.dcm" for name in (FINDINGS, LUNGS, LOBES, INFECTION, REPORT)}
     try:
         objects = _make_objects(result, series, progress)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # of highdicom, which copies the attributes
         raise InputError(
             f"DICOM series {series.uid}: its attributes cannot be taken over ({error}); export or anonymise it again."
         ) from error
-    with written_together(folder, last=files[FINDINGS], optional=list(files.values())) as new:
+    with written_together(folder, last=FILES[FINDINGS], optional=list(FILES.values())) as new:
         for name, dataset in objects.items():
-            with written_whole(new / files[name]) as temporary:
+            with written_whole(new / FILES[name]) as temporary:
                 dataset.save_as(temporary)
-    return {name: folder / files[name] for name in objects}
+    return {name: folder / FILES[name] for name in objects}
 
 
 def _make_objects(result: Result, series: SourceSeries, progress: Progress) -> dict[str, Dataset]:

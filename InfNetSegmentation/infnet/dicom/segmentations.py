@@ -22,8 +22,10 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 import infnet
 from infnet.anatomy.regions import Region
+from infnet.data.dicom_lengths import lengths_fit
 from infnet.data.findings import CATEGORY, REGION, Finding
 from infnet.data.terminology import Code
+from infnet.data.volumes import check_extent
 from infnet.dicom.concepts import ANATOMY, INFECTION, MANUFACTURER, MODEL, NOTICE, Algorithm, concept
 from infnet.dicom.series import SourceSeries
 from infnet.errors import InputError, InputNotFoundError, OutOfMemoryError, UnreadableImageError, is_out_of_memory
@@ -97,13 +99,17 @@ def read_segmentation(path: Path, kinds: Mapping[int, Code] | None = None) -> si
     numbers. Of segments that overlap, the last is seen. The image has the SEG's own slices, which need not be all of
     the CT's.
 
-    Raises `InputNotFoundError`, `InputError` where no segment is of these types, or `UnreadableImageError` for what is
-    no SEG, or fractional, or of a tilted gantry.
+    Raises `InputNotFoundError`, `InputError` where no segment is of these types, `GeometryError` where its slices are
+    too far or too near for a CT's, or `UnreadableImageError` for what is no SEG, or fractional, or of a tilted gantry.
     """
     if not path.is_file():
         raise InputNotFoundError(f"{path}: no such file.")
     try:
+        if not lengths_fit(path):
+            raise ValueError("a length in its header is wrong")
         segmentation = segread(path)
+        if grid := segmentation.get_volume_geometry(allow_missing_positions=True):  # a slice far off makes it huge
+            check_extent(grid.spatial_shape, grid.spacing, path)
         found = {n: segmentation.get_segment_description(n) for n in segmentation.segment_numbers}
         labels = {n: n for n in found}
         if kinds is not None:

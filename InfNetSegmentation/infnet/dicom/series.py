@@ -15,7 +15,7 @@ from pydicom.valuerep import DA, DS, TM
 
 from infnet.data.dicom_folder import dicom_files
 from infnet.data.volumes import read_ct
-from infnet.errors import GeometryError, InputError
+from infnet.errors import GeometryError, InputError, UnreadableImageError, is_out_of_memory
 
 _NEEDED = (
     "SOPClassUID",
@@ -112,33 +112,49 @@ def read_series(folder: Path, series_uid: str | None = None, trust_hu: bool = Fa
         raise InputError(f"{folder}: not a folder; give the one that holds the DICOM slices.")
     ct, warnings = read_ct(folder, trust_hu)
     files, _ = dicom_files(folder)
-    images: list[Dataset] = [dcmread(file, stop_before_pixels=True) for file in files]
     distance = _distance_between_slices(ct)
+    images: list[Dataset] = []
     left_out: set[str] = set()
-    for file, image in zip(files, images, strict=True):
-        missing = [keyword for keyword in _NEEDED if not image.get(keyword)]
-        if missing:
-            raise InputError(f"{file}: without {', '.join(missing)}, no DICOM object can refer to this image.")
-        if image.SOPClassUID != CTImageStorage:
-            raise InputError(f"{file}: {image.SOPClassUID.name}, where one CT slice a file is needed.")
-        if not np.allclose(image.ImageOrientationPatient, images[0].ImageOrientationPatient, atol=_TOLERANCE_COSINES):
-            raise GeometryError(f"{file}: turned against the other slices of its series; put them into another folder.")
-        for keyword in _MAY_BE_EMPTY:
-            value = image.get(keyword)
-            if value and not _has_form(keyword, value):
-                left_out.add(keyword)
-            if not value or keyword in left_out:
-                setattr(image, keyword, None)
-        # highdicom copies these, and scanners write them with a sign, of last digits that differ, or not at all.
-        image.SpacingBetweenSlices = DS(distance, auto_format=True)
-        image.SliceThickness = image.get("SliceThickness") or image.SpacingBetweenSlices
-        image.ImageOrientationPatient = images[0].ImageOrientationPatient
+    for file in files:
+        try:
+            images.append(dcmread(file, stop_before_pixels=True))
+            _make_usable(images[-1], images[0], file, distance, left_out)
+        except InputError:
+            raise
+        except Exception as error:  # of damaged headers, pydicom raises errors of many kinds
+            if is_out_of_memory(error):
+                raise
+            raise UnreadableImageError(f"{file}: its header is damaged ({error}); copy the series again.") from error
     if left_out:
         warnings.append(f"Left out, being of no form that DICOM has for it: {', '.join(sorted(left_out))}.")
     series = SourceSeries(ct, images, warnings)
     if series_uid not in (None, series.uid):
         raise InputError(f"{folder}: holds the series {series.uid}; the result is of the series {series_uid}.")
     return series
+
+
+def _make_usable(image: Dataset, first: Dataset, file: str, distance: float, left_out: set[str]) -> None:
+    """Give an image what objects that refer to it need, and add to ``left_out`` what goes for that.
+
+    Raises `InputError` where nothing can refer to it, and any error where its header is damaged.
+    """
+    missing = [keyword for keyword in _NEEDED if not image.get(keyword)]
+    if missing:
+        raise InputError(f"{file}: without {', '.join(missing)}, no DICOM object can refer to this image.")
+    if image.SOPClassUID != CTImageStorage:
+        raise InputError(f"{file}: {image.SOPClassUID.name}, where one CT slice a file is needed.")
+    if not np.allclose(image.ImageOrientationPatient, first.ImageOrientationPatient, atol=_TOLERANCE_COSINES):
+        raise GeometryError(f"{file}: turned against the other slices of its series; put them into another folder.")
+    for keyword in _MAY_BE_EMPTY:
+        value = image.get(keyword)
+        if value and not _has_form(keyword, value):
+            left_out.add(keyword)
+        if not value or keyword in left_out:
+            setattr(image, keyword, None)
+    # highdicom copies these, and scanners write them with a sign, of last digits that differ, or not at all.
+    image.SpacingBetweenSlices = DS(distance, auto_format=True)
+    image.SliceThickness = image.get("SliceThickness") or image.SpacingBetweenSlices
+    image.ImageOrientationPatient = first.ImageOrientationPatient
 
 
 def _has_form(keyword: str, value: object) -> bool:

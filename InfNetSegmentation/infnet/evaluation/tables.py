@@ -1,5 +1,6 @@
 """Evaluations side by side, as a Markdown table like those of the paper: a method a row, a metric a column."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,12 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         evaluation: dict[str, Any] = read_json(path)
         missing = {"mean", "with_finding", "protocol", "threshold", "class", "images"} - evaluation.keys()
         means = [] if missing else [evaluation["mean"], (evaluation["with_finding"] or {"mean": {}})["mean"]]
-        numbers = all(isinstance(value, float | int | None) for mean in means for value in mean.values())
+        values = [value for mean in means for value in mean.values() if value is not None]
+        numbers = all(isinstance(value, float | int) and math.isfinite(value) for value in values)
         if not missing and numbers and isinstance(evaluation["images"], dict):
             return evaluation
         reason = "fields are missing, or are no numbers"
-    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, OverflowError) as error:
         reason = str(error)
     raise InputError(f"{path}: not a file of infnet evaluate --json ({reason}).")
 

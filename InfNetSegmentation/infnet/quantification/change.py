@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from infnet.anatomy.lungs import SOURCE
-from infnet.data.volumes import read_ct
+from infnet.data.volumes import on_one_grid, read_ct
 from infnet.errors import InputError
 from infnet.quantification.measurements import Row, voxel_ml
 from infnet.quantification.registration import Chest, LungRegistration, corners, grid_over, register_lungs, shown
@@ -150,8 +150,10 @@ def map_change(earlier: Study, later: Study, progress: Progress = silent) -> Cha
         # Whether its values are Hounsfield units was settled when the study was made, which tells of it.
         ct, _ = read_ct(study.ct, trust_hu=True)
         findings, lungs = study.findings(), study.lungs()
-        if not findings.GetSize() == lungs.GetSize() == ct.GetSize():
+        if not (on_one_grid(ct, findings) and on_one_grid(ct, lungs)):
             raise InputError(f"{study.ct}: no longer the CT of {study.folder}; segment it again.")
+        for image in (findings, lungs):  # which may differ in rounding, more than ITK lets pass
+            image.CopyInformation(ct)
         chests.append(Chest(ct, lungs, sitk.Mask(findings, lungs)))  # what the table counts
     one, other = chests
     registration = register_lungs(one, other, progress)
