@@ -345,7 +345,9 @@ def checkpoint_target():
 
     with tempfile.TemporaryDirectory() as folder:
         for old in (False, True):
-            state = {"resnet.conv1.weight": torch.zeros(2, 3), "step": torch.tensor(3)}
+            weights = {"resnet.conv1.weight": torch.zeros(2, 3)}
+            told = {"pytorch-lightning_version": "2.6", "global_step": 3, "initial_weights": "random", "seconds": 1.0}
+            state = {**weights, "state_dict": weights, **told}
             torch.save(state, Path(folder) / f"{old}.ckpt", _use_new_zipfile_serialization=not old)
         files = [path.read_bytes() for path in sorted(Path(folder).iterdir())]
 

@@ -28,7 +28,7 @@ PICTURES = ("states", "result", "change", "batch")
 _PANEL_WIDTH = 440
 _VIEW = 400  # pixels
 _GAP = 12
-_COLORS = 160  # of the palette
+_COLORS = 128  # of the palette
 _BACKGROUND = (239, 239, 239)  # the panel's
 _SECONDS = 3600  # a busy machine takes its time
 
