@@ -268,6 +268,23 @@ def test_a_slice_that_shows_next_to_nothing_is_looked_at_once():
     assert told[0].labels(0.15).max() > 0 and told[2].labels(0.05).max() > 0
 
 
+@pytest.mark.parametrize(("count", "highest"), [(1, 0.8), (2, 0.4), (4, 0.4)])
+def test_the_mean_is_over_as_many_mirror_images_as_are_asked_for(count, highest):
+    """A network that sees the left half alone, as bright as it is: the second image is the slice from right to left."""
+
+    class LeftOnly(GatedEcho):
+        def forward(self, x):
+            x = x.clone()
+            x[..., 32:] = -3
+            return super().forward(x)
+
+    network = LeftOnly()
+    asked = SlicePredictor(model("infection", network, True), None, "cpu", runtime="eager", mirror_images=count)
+    (told,) = asked([np.full((64, 64), 0.8, np.float32)])
+    assert told.infection.max() == pytest.approx(highest, abs=0.01)
+    assert network.batches == [1] * count and asked.provenance["mirror_images"] == count
+
+
 def test_a_gate_is_the_mean_of_the_mirror_images_once_it_is_passed():
     """A network that is surer of a slice whose bright half is on the left."""
 

@@ -68,16 +68,20 @@ def test_an_error_is_one_line(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("smoothing_mm", "options", "difference"), [(0, ["--smoothing-mm", 0], 0.01), (Settings().smoothing_mm, [], 0.02)]
+    ("options", "asked", "difference"),
+    [
+        (["--smoothing-mm", 0, "--mirror-images", 2], Settings(smoothing_mm=0, mirror_images=2), 0.01),
+        ([], Settings(smoothing_mm=4.0, mirror_images=4), 0.02),
+    ],
 )
-def test_the_json_protocol_and_every_output(smoothing_mm, options, difference, phantom, ct, models, tmp_path, capsys):
+def test_the_json_protocol_and_every_output(options, asked, difference, phantom, ct, models, tmp_path, capsys):
     output, table, probability = (tmp_path / name for name in ("out.nii.gz", "t.csv", "p.nrrd"))
     infection, findings = DEFAULT_MODELS["infection"], DEFAULT_MODELS["findings"]
     status = segment(
         ct, "-o", output, "--table", table, "--probability", probability, "--progress", "json",
         "--model", infection, "--labels-model", findings, "--device", "cpu", *options, lobes="zones",
     )  # fmt: skip
-    assert status == 0 and models == [(infection, findings, "cpu", "32", "auto", None)]
+    assert status == 0 and models == [(infection, findings, "cpu", "32", "auto", None, asked.mirror_images)]
     *progress, result = events(capsys)
     stages = [event["stage"] for event in progress if event["event"] == "progress"]
     assert list(dict.fromkeys(stages)) == ["read", "lungs", "infection", "lobes", "write"]
@@ -91,7 +95,7 @@ def test_the_json_protocol_and_every_output(smoothing_mm, options, difference, p
     assert result["provenance"].items() >= PROVENANCE.items()
     assert result["provenance"].items() >= {"smallest_crop": LOOK.smallest_crop, "transposed": True}.items()
     assert result["provenance"]["use"] == "research only, not for clinical decisions"
-    assert result["provenance"]["smoothing_mm"] == smoothing_mm
+    assert result["provenance"]["smoothing_mm"] == asked.smoothing_mm
     assert result["provenance"]["threshold"] == 0.5 and len(result["provenance"]["window_hu"]) == 2
     assert result["warnings"] and warnings == [f"Warning: {text}" for text in result["warnings"]]
 

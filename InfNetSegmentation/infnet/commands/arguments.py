@@ -45,6 +45,17 @@ def add_precision_argument(parser: argparse.ArgumentParser, default: str) -> Non
     )
 
 
+def add_mirror_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mirror-images",
+        type=int,
+        choices=[1, 2, 4],
+        default=4,
+        help="how many mirror images of a slice the network's answer is the mean of; two take half the time; "
+        "default %(default)s",
+    )
+
+
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust-hu",

@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
-from infnet.commands.arguments import add_model_arguments, add_precision_argument, add_runtime_argument
+from infnet.commands.arguments import (
+    add_mirror_argument,
+    add_model_arguments,
+    add_precision_argument,
+    add_runtime_argument,
+)
 from infnet.reporting import Reporter
 
 NAME = "predict"
@@ -24,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_precision_argument(parser, "32")
     add_runtime_argument(parser)
+    add_mirror_argument(parser)
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
@@ -48,6 +54,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         options.precision,
         options.runtime,
         options.threshold,
+        options.mirror_images,
     )
     gates = {}
     is_new = not options.output.exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infnet.commands.arguments import (
+    add_mirror_argument,
     add_model_arguments,
     add_precision_argument,
     add_runtime_argument,
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_precision_argument(parser, "32")
     add_runtime_argument(parser)
+    add_mirror_argument(parser)
     add_trust_argument(parser)
     group = parser.add_argument_group("many cases")
     group.add_argument(

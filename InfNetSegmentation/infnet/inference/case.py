@@ -21,6 +21,7 @@ from infnet.anatomy.lungs import SOURCE, lung_warnings, segment_lungs
 from infnet.data.volumes import dicom_tags, read_ct
 from infnet.devices import device_name
 from infnet.errors import InfNetError, InputNotFoundError, InvalidStudyError
+from infnet.inference.mirror_images import MIRRORINGS
 from infnet.inference.predictor import SlicePredictor
 from infnet.inference.runtimes import choose_runtime
 from infnet.inference.slices import SliceLook
@@ -54,6 +55,7 @@ class Settings:
 
     Lesions of less than ``minimum_lesion_ml`` are left out (`infnet.quantification.lesions`). ``smoothing_mm`` is the
     standard deviation of the mean over neighbouring slices' maps (`infnet.inference.joining`); 0: each by itself.
+    ``mirror_images``: how many of each slice are averaged (`infnet.inference.mirror_images`).
     ``lobe_source`` is one of `infnet.anatomy.lobes.SOURCES`, or `NO_LOBES`.
     """
 
@@ -62,6 +64,7 @@ class Settings:
     threshold: float | None = None
     minimum_lesion_ml: float = 0.0
     smoothing_mm: float = 4.0
+    mirror_images: int = len(MIRRORINGS)
     device: str = "auto"
     lobe_source: str = "auto"
     precision: str = "32"
@@ -197,6 +200,7 @@ def inputs(case: Case, settings: Settings) -> dict[str, Any]:
         "threshold": settings.threshold,
         "minimum_lesion_ml": settings.minimum_lesion_ml,
         "smoothing_mm": settings.smoothing_mm,
+        "mirror_images": settings.mirror_images,
         "lobe_source": settings.lobe_source,
         "precision": settings.precision,
         "date": case.date,
@@ -275,6 +279,7 @@ def load_predictor(settings: Settings) -> SlicePredictor:
         settings.precision,
         settings.runtime,
         settings.threshold,
+        settings.mirror_images,
     )
 
 

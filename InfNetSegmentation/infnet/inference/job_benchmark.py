@@ -52,6 +52,7 @@ def measure_job(ct: Path, settings: Settings, study: Path, progress: Progress = 
         "--threshold": settings.threshold,
         "--minimum-lesion-ml": settings.minimum_lesion_ml,
         "--smoothing-mm": settings.smoothing_mm,
+        "--mirror-images": settings.mirror_images,
         "--device": settings.device,
         "--lobe-source": settings.lobe_source,
         "--precision": settings.precision,

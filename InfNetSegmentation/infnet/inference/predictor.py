@@ -40,7 +40,8 @@ class SlicePredictor:
     Call it with slices (H, W) float32 in [0, 1], of any sizes; it yields one `SlicePrediction` a slice, in
     order, batch by batch. The networks look at a batch in a second thread while the caller has the one before, and the
     next is asked for in a third.
-    ``precision`` as in `infnet.devices.choose_precision`, ``runtime`` as in `infnet.inference.runtimes`. Raises
+    ``precision`` as in `infnet.devices.choose_precision`, ``runtime`` as in `infnet.inference.runtimes`,
+    ``mirror_images`` as ``count`` in `infnet.inference.mirror_images.mean_over_mirror_images`. Raises
     InvalidModelError for models that are of another task, or cannot do without the other.
 
     Where memory is short, batches get smaller, and where a device has not enough memory for one slice, the CPU goes on.
@@ -56,6 +57,7 @@ class SlicePredictor:
         precision: str = "32",
         runtime: str = "auto",
         threshold: float | None = None,
+        mirror_images: int = len(MIRRORINGS),
     ) -> None:
         for model, task in ((infection, "infection"), (findings, "findings")):
             if model is not None and model.card.task != task:
@@ -67,6 +69,7 @@ class SlicePredictor:
         self._asked_batch_size = batch_size
         self._infection = infection.card  # the networks are the runtimes', or nobody's
         self._findings = None if findings is None else findings.card
+        self._mirror_images = mirror_images
         self._threshold = infection.card.threshold if threshold is None else threshold
         self._runtime = choose_runtime(runtime, self._asked_device)
         self._ask_infection = make_runtime(self._runtime, infection, self._asked_device, precision)
@@ -84,12 +87,21 @@ class SlicePredictor:
         precision: str = "32",
         runtime: str = "auto",
         threshold: float | None = None,
+        mirror_images: int = len(MIRRORINGS),
     ) -> "SlicePredictor":
         """The predictor of two models by name or path; None is the shipped one, or none where it is not needed."""
         infection = read_model(model or DEFAULT_MODELS["infection"])
         name = findings_model(infection.card, labels_model)
         findings = None if name is None else read_model(name)
-        return cls(infection, findings, device, precision=precision, runtime=runtime, threshold=threshold)
+        return cls(
+            infection,
+            findings,
+            device,
+            precision=precision,
+            runtime=runtime,
+            threshold=threshold,
+            mirror_images=mirror_images,
+        )
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -101,7 +113,7 @@ class SlicePredictor:
             "infection_weights_sha256": self._infection.sha256,
             "findings_model": findings.name,
             "findings_weights_sha256": findings.sha256,
-            "mirror_images": len(MIRRORINGS),
+            "mirror_images": self._mirror_images,
             "mirrored_from": MIRRORED_FROM,
             "gate_threshold": self._infection.gate_threshold,
             "runtime": self._runtime,
@@ -197,7 +209,7 @@ class SlicePredictor:
     def _predict(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction]:
         card = self._infection
         answer, passed = mean_over_mirror_images(
-            self._ask_infection, stack(batch, card.input_size), card, card.gate_threshold
+            self._ask_infection, stack(batch, card.input_size), card, card.gate_threshold, self._mirror_images
         )
         answer.infection[~passed] = 0
         if self._findings is not None:

@@ -105,6 +105,7 @@ def comparison_warnings(studies: Sequence[Study]) -> list[str]:
         ("models of the findings", {study.provenance.get("findings_weights_sha256") for study in studies}),
         ("thresholds", {study.provenance.get("threshold") for study in studies}),
         ("averages across slices", {study.provenance.get("smoothing_mm", 0.0) for study in studies}),
+        ("numbers of mirror images", {study.provenance.get("mirror_images") for study in studies}),
         ("sizes of the smallest lesion", {study.provenance.get("minimum_lesion_ml") for study in studies}),
         ("sources of the lungs", {study.sources.get("lungs") == SOURCE for study in studies}),
     ):
