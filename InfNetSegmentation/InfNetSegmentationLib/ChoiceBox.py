@@ -36,7 +36,7 @@ class ChoiceBox:
         self._updating = True
         if value not in self._values:
             self._values.append(value)
-            self.comboBox.addItem(value)
+            self.comboBox.addItem(str(value))
         self.comboBox.currentIndex = self._values.index(value)
         self._updating = False
 

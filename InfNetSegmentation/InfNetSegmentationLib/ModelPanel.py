@@ -28,6 +28,11 @@ def precisions():
     return [("32", _("float32")), ("auto", _("Automatic")), ("bf16", _("bfloat16"))]
 
 
+def mirrorings():
+    """Value and title of each number of mirror images of a slice."""
+    return [(4, "4"), (2, _("2: half the time")), (1, _("1: a quarter of the time, less accurate"))]
+
+
 class ModelPanel:
     """The part of the panel whose choices are found out when it is opened: models, sources of lobes, devices."""
 
@@ -42,6 +47,8 @@ class ModelPanel:
         self._devices = DeviceBox(self._device)
         self._precision = ChoiceBox(ui.precisionSelector, lambda value: self._set("precision", value))
         self._precision.setChoices(precisions())
+        self._mirrorImages = ChoiceBox(ui.mirrorImagesSelector, lambda value: self._set("mirrorImages", value))
+        self._mirrorImages.setChoices(mirrorings())
         self._infection = ChoiceBox(ui.modelSelector, self._onInfectionModel)
         self._findings = ChoiceBox(ui.findingsModelSelector, lambda value: self._set("findingsModel", value))
         ui.importWeightsButton.connect("clicked(bool)", self._onImportWeights)
@@ -64,6 +71,7 @@ class ModelPanel:
         self._lobeSource.setValue(parameterNode.lobeSource)
         self._device.setValue(parameterNode.device)
         self._precision.setValue(parameterNode.precision)
+        self._mirrorImages.setValue(parameterNode.mirrorImages)
         self._infection.setValue(parameterNode.infectionModel)
         self._findings.setValue(parameterNode.findingsModel)
         chosen = self._chosen(parameterNode.infectionModel)

@@ -19,6 +19,7 @@ class Settings:
     minimumLesionMl - smaller connected pieces of infection are dropped
     smoothingMm - what the networks say of a slice is averaged with its neighbours by a Gaussian of this standard
         deviation, in mm; 0: each slice by itself
+    mirrorImages - 1, 2 or 4: over how many mirror images of a slice the network's answer is averaged
     device - "auto", "cpu", "cuda", "cuda:N" or "mps"
     precision - of the networks' arithmetic: "32" (float32), "bf16" (bfloat16), or "auto": bfloat16 where it is faster
     """
@@ -29,6 +30,7 @@ class Settings:
     threshold: float | None = None
     minimumLesionMl: float = 0.0
     smoothingMm: float = 4.0
+    mirrorImages: int = 4
     device: str = "auto"
     precision: str = "32"
 
@@ -41,6 +43,7 @@ class Settings:
             "--threshold": self.threshold,
             "--minimum-lesion-ml": self.minimumLesionMl or None,
             "--smoothing-mm": self.smoothingMm,
+            "--mirror-images": self.mirrorImages,
             "--device": self.device,
             "--precision": self.precision,
         }
@@ -60,7 +63,7 @@ class Parameters:
     regionOfInterest - only the box around it is read; None: the whole CT
     outputSegmentation - receives the two segments; None makes a new one
     earlierSegmentation - of the result that the present one is compared with
-    lobeSource, threshold, minimumLesionMl, smoothingMm, device, precision - as in `Settings`
+    lobeSource, threshold, minimumLesionMl, smoothingMm, mirrorImages, device, precision - as in `Settings`
     infectionModel, findingsModel - as in `Settings`, but "" for None
     batchSource - which CTs a batch takes: those of a "folder" or those of the "scene"
     batchInputFolder, batchOutputFolder - paths; "" is none
@@ -77,6 +80,7 @@ class Parameters:
     threshold: Annotated[float, WithinRange(0.05, 0.95), Default(generator=_modelThreshold)]
     minimumLesionMl: Annotated[float, WithinRange(0, 5)] = 0.0
     smoothingMm: Annotated[float, WithinRange(0, 20)] = 4.0
+    mirrorImages: int = 4
     device: str = "auto"
     precision: str = "32"
     batchSource: str = "folder"
@@ -92,6 +96,7 @@ class Parameters:
             threshold=self.threshold,
             minimumLesionMl=self.minimumLesionMl,
             smoothingMm=self.smoothingMm,
+            mirrorImages=self.mirrorImages,
             device=self.device,
             precision=self.precision,
         )

@@ -231,6 +231,8 @@ def _settings(result):
     """What the run was told beside the threshold, which the slider shows; the panel may be set otherwise by now."""
     smoothing = result.provenance.get("smoothing_mm", 0.0)  # of a result that has none, nothing was averaged
     parts = [_("Averaged across slices: {:g} mm").format(smoothing) if smoothing else _("Each slice by itself")]
+    if result.provenance.get("mirror_images", 4) < 4:
+        parts.append(_("mirror images: {}").format(result.provenance["mirror_images"]))
     if result.minimumLesionMl:
         parts.append(_("lesions from {:g} mL").format(result.minimumLesionMl))
     return " · ".join(parts)

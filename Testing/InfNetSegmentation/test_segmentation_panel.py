@@ -231,6 +231,8 @@ def test_settings_reach_the_backend_and_the_scene(openPanel, addCT, host):
     panel.ui.lobeSourceSelector.currentIndex = 4
     panel.ui.precisionSelector.currentIndex = 2
     assert panel.ui.precisionSelector.currentText == "bfloat16"
+    assert panel.ui.mirrorImagesSelector.currentText == str(BackendSettings().mirror_images)
+    panel.ui.mirrorImagesSelector.currentIndex = 1
     assert panel.logic.getParameterNode().lobeSource == "zones"
     assert panel.logic.getParameterNode().threshold == pytest.approx(0.35)
     assert panel.logic.getParameterNode().device == "cpu"
@@ -238,19 +240,21 @@ def test_settings_reach_the_backend_and_the_scene(openPanel, addCT, host):
     host.waitUntil(lambda: not panel.logic.running)
     told = provenance(slicer.util.getNode("CT infection"))
     assert (told["threshold"], told["lobes"]) == (pytest.approx(0.35), "zones")
-    assert told["precision"] == "bf16"
+    assert (told["precision"], told["mirror_images"]) == ("bf16", 2)
     assert told["minimum_lesion_ml"] == pytest.approx(0.01)
     assert told["smoothing_mm"] == pytest.approx(2.5)
     # The result tells its own settings, whatever the panel is set to for the next run.
     panel.ui.smoothingBox.value = 0
-    assert panel.ui.summaryLabel.text.endswith("Averaged across slices: 2.5 mm · lesions from 0.01 mL")
+    told = "Averaged across slices: 2.5 mm · mirror images: 2 · lesions from 0.01 mL"
+    assert panel.ui.summaryLabel.text.endswith(told)
     panel.ui.minimumLesionSlider.value = 0
+    panel.ui.mirrorImagesSelector.currentIndex = 0
     panel.ui.applyButton.click()
     host.waitUntil(lambda: not panel.logic.running)
     assert provenance(slicer.util.getNode("CT infection"))["smoothing_mm"] == 0
     assert panel.ui.summaryLabel.text.endswith("Each slice by itself")
     panel.ui.undoButton.click()
-    assert panel.ui.summaryLabel.text.endswith("Averaged across slices: 2.5 mm · lesions from 0.01 mL")
+    assert panel.ui.summaryLabel.text.endswith(told)
 
 
 def test_settings_come_back_with_the_scene(openPanel, addCT, host, tmp_path):
@@ -262,6 +266,7 @@ def test_settings_come_back_with_the_scene(openPanel, addCT, host, tmp_path):
     panel.logic.getParameterNode().device = "cuda:7"  # a card of another computer
     panel.ui.lobeSourceSelector.currentIndex = 5
     panel.ui.precisionSelector.currentIndex = 1
+    panel.ui.mirrorImagesSelector.currentIndex = 2
     region = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "chest")
     panel.ui.regionOfInterestSelector.setCurrentNode(region)
     assert panel.ui.deviceSelector.currentText == "cuda:7"
@@ -279,6 +284,7 @@ def test_settings_come_back_with_the_scene(openPanel, addCT, host, tmp_path):
     assert panel.ui.deviceSelector.currentText == panel.logic.getParameterNode().device == "cuda:7"
     assert panel.ui.lobeSourceSelector.currentIndex == 5
     assert panel.ui.precisionSelector.currentText == "Automatic"
+    assert panel.logic.getParameterNode().mirrorImages == 1 and panel.ui.mirrorImagesSelector.currentText[0] == "1"
     assert panel.ui.regionOfInterestSelector.currentNode().GetName() == "chest"
     assert panel.ui.inputVolumeSelector.currentNode().GetName() == "CT"
 

@@ -67,6 +67,7 @@ def segmented(options):
             "threshold": options.threshold or THRESHOLD,
             "minimum_lesion_ml": options.minimum_lesion_ml,
             "smoothing_mm": options.smoothing_mm,
+            "mirror_images": options.mirror_images,
             "lungs": Path(options.lungs).name if options.lungs else "threshold and morphology",
             "lobes": lobes,
             "lobes_approximate": lobes in ("atlas", "zones"),
@@ -237,6 +238,7 @@ def parse(arguments):
     parser.add_argument("--threshold", type=float)
     parser.add_argument("--minimum-lesion-ml", type=float, default=0.0)
     parser.add_argument("--smoothing-mm", type=float, default=0.0)
+    parser.add_argument("--mirror-images", type=int, choices=[1, 2, 4], default=4)
     parser.add_argument("--lobe-source", default="auto")
     parser.add_argument("--study", type=Path)
     for option in ("--lungs", "--lobes", "--model", "--labels-model", "--device", "--precision", "--ct", "--series"):
