@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# Before VTK draws: with Mesa's LLVM in the process, PyTorch's import of Triton, which has another, ends it.
+pytest.importorskip("lightning")
+
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -20,7 +23,6 @@ def waitForEnd(logic, folder):
 
 
 def test_a_training_with_a_held_out_fifth(module, makeSlices, tmp_path):
-    pytest.importorskip("lightning")
     from infnet.training.folds import folds
     from InfNetTrainingLib.Curves import readLosses
 
