@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 REPOSITORY = Path(__file__).parents[1]
 MODULES = ("InfNetSegmentation", "InfNetTraining")
 # Bundled with Slicer 5.12, or installed by the PyTorch extension (filelock with torch).
-FROM_SLICER = {"filelock", "numpy", "pillow", "scipy", "simpleitk", "torch", "torchvision"}
+FROM_SLICER = {"filelock", "numpy", "pillow", "pydicom", "scipy", "simpleitk", "torch", "torchvision"}
 # Used by the progress bar in a terminal, which no module starts.
 ONLY_IN_A_TERMINAL = {"rich"}
 

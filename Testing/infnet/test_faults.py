@@ -638,6 +638,7 @@ def test_a_study_with_impossible_values_is_refused(tmp_path):
         ("sources", {"lobes": []}),
         ("provenance", {"infection_weights_sha256": [1]}),
         ("provenance", {"threshold": "high"}),
+        ("provenance", {"mirror_images": [4]}),
         ("case", "\ud800"),
     ):
         (tmp_path / "result.json").write_text(json.dumps(values | {name: value}))

@@ -250,15 +250,16 @@ def test_the_gate_is_told_and_empties_slices_below_the_models_threshold(alone):
     assert next(predictor(Echo())(slices)).gate is None
 
 
+class LeftOnly(GatedEcho):
+    """It sees what is bright only on the left: a mean over mirror images is half of that."""
+
+    def forward(self, x):
+        x = x.clone()
+        x[..., 32:] = -3
+        return super().forward(x)
+
+
 def test_a_slice_that_shows_next_to_nothing_is_looked_at_once():
-    """A network that sees what is bright only on the left: a mean over mirror images is half of that."""
-
-    class LeftOnly(GatedEcho):
-        def forward(self, x):
-            x = x.clone()
-            x[..., 32:] = -3
-            return super().forward(x)
-
     network = LeftOnly()
     slices = [two_halves(bright) for bright in (0.19, 0.8, 0.1, 0.21)]
     told = list(predictor(network, alone=True)(slices))
@@ -270,14 +271,7 @@ def test_a_slice_that_shows_next_to_nothing_is_looked_at_once():
 
 @pytest.mark.parametrize(("count", "highest"), [(1, 0.8), (2, 0.4), (4, 0.4)])
 def test_the_mean_is_over_as_many_mirror_images_as_are_asked_for(count, highest):
-    """A network that sees the left half alone, as bright as it is: the second image is the slice from right to left."""
-
-    class LeftOnly(GatedEcho):
-        def forward(self, x):
-            x = x.clone()
-            x[..., 32:] = -3
-            return super().forward(x)
-
+    """The second is the slice from right to left."""
     network = LeftOnly()
     asked = SlicePredictor(model("infection", network, True), None, "cpu", runtime="eager", mirror_images=count)
     (told,) = asked([np.full((64, 64), 0.8, np.float32)])

@@ -36,7 +36,7 @@ SEGMENTATION = "segmentation.seg.nrrd"
 LUNGS, LOBES, INFECTION, CANDIDATES = "lungs.nrrd", "lobes.nrrd", "infection.nrrd", "candidates.nrrd"
 FILES = (RESULT, SEGMENTATION, LUNGS, LOBES, INFECTION, CANDIDATES)
 # Of the provenance, what comparisons and DICOM objects reckon with.
-_NUMBERS = ("threshold", "smoothing_mm", "minimum_lesion_ml")
+_NUMBERS = ("threshold", "smoothing_mm", "minimum_lesion_ml", "mirror_images")
 _TEXTS = ("infnet", *(f"{task}_{what}" for task in ("infection", "findings") for what in ("model", "weights_sha256")))
 
 
