@@ -21,7 +21,7 @@ class BandPredictor:
     def __post_init__(self):
         self.seen = []
 
-    def __call__(self, slices):
+    def __call__(self, slices, neighbours=1):
         batch = []
         for slice_ in slices:
             self.seen.append(slice_)

@@ -35,9 +35,8 @@ def slices_of(path: Path, every_second: bool) -> Iterator[FloatSlice]:
         yield from (unit_range(read_grey(file)) for file in (images[1::2] if every_second else images))
         return
     ct, _ = read_ct(path)
-    look, view = SliceLook(), AxialView(ct)
-    lungs = AxialView(segment_lungs(ct)).voxels
-    for z, box in look.crops(lung_envelope(lungs, view.spacing)).items():
+    look, view, lungs = SliceLook(), AxialView(ct), AxialView(segment_lungs(ct))
+    for z, box in look.crops(lung_envelope(lungs.voxels, view.spacing)).items():
         yield look.render(view.voxels[z][box])
 
 

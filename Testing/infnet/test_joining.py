@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from bands import LOOK, BandPredictor
 from hypothesis import given
 from hypothesis import strategies as st
-from infnet.inference.joining import SliceMaps, joined
+from infnet.inference.joining import SliceMaps, alike, joined
 from infnet.inference.volume import segment_volume
 from phantoms import empty_grid, make_chest
 from scipy.ndimage import gaussian_filter1d
@@ -92,6 +92,23 @@ def test_how_a_distance_is_rounded_makes_no_difference(distance):
         np.testing.assert_allclose(found[0], other, rtol=1e-5)
 
 
+@given(st.floats(1, 6), st.floats(1, 8), st.integers(1, 4))
+def test_kinds_of_slices_that_take_turns_count_the_same(distance, sigma, kinds):
+    """Of as many kinds as are alike, each is found with its share; of the first kind alone the map is 1."""
+    kinds = min(kinds, alike(distance, sigma))
+    infection = np.zeros((45, 1, 1), np.float32)
+    infection[::kinds] = 1
+    slices = [SliceMaps(z, np.s_[0:1, 0:1], np.ones((1, 1), bool), x, x) for z, x in enumerate(infection)]
+    reach = int(2.5 * sigma / distance) + 1  # from which on nothing is missing
+    for slice_ in list(joined(slices, distance, sigma))[reach:-reach]:
+        assert slice_.infection.item() == pytest.approx(1 / kinds, rel=0.03)
+
+
+@pytest.mark.parametrize(("distance", "sigma", "kinds"), [(5, 4, 1), (3, 4, 2), (1.5, 4, 4), (1, 4, 6), (1, 0, 1)])
+def test_as_many_slices_are_alike_as_lie_close_together(distance, sigma, kinds):
+    assert alike(distance, sigma) == kinds
+
+
 @pytest.mark.parametrize(("height", "kept"), [(1, False), (3, True)])
 def test_what_one_slice_alone_shows_goes_and_what_goes_on_stays(height, kept):
     """Slices of 5 mm: all of the networks' answer is 0 but for ``height`` slices of both lungs."""
@@ -103,6 +120,6 @@ def test_what_one_slice_alone_shows_goes_and_what_goes_on_stays(height, kept):
         infected = 15 <= next(asked) < 15 + height
         return type(prediction)(np.full_like(prediction.infection, 0.9 * infected), prediction.consolidation)
 
-    segmented = segment_volume(chest.ct, lambda slices: map(predict, slices), chest.lungs, LOOK, smoothing_mm=4.0)
+    segmented = segment_volume(chest.ct, lambda slices, _: map(predict, slices), chest.lungs, LOOK, smoothing_mm=4.0)
     found = sitk.GetArrayViewFromImage(segmented.labels).any((1, 2))
     assert found.sum() == (height if kept else 0)

@@ -16,6 +16,9 @@ from infnet.networks import InfNetMaps
 from infnet.weights.cards import ModelCard
 from infnet.weights.store import Model
 
+CORNERS = [np.s_[0, 0], np.s_[-1, -1], np.s_[0, -1], np.s_[-1, 0]]
+"""Where the first corner of a slice is in its mirror images, in their order."""
+
 
 class Echo(torch.nn.Module):
     """Inf-Net's place: the infection is the grey value. Fails for batches of more than ``memory`` slices."""
@@ -271,12 +274,43 @@ def test_a_slice_that_shows_next_to_nothing_is_looked_at_once():
 
 @pytest.mark.parametrize(("count", "highest"), [(1, 0.8), (2, 0.4), (4, 0.4)])
 def test_the_mean_is_over_as_many_mirror_images_as_are_asked_for(count, highest):
-    """The second is the slice from right to left."""
+    """The second is the slice turned by half a circle."""
     network = LeftOnly()
     asked = SlicePredictor(model("infection", network, True), None, "cpu", runtime="eager", mirror_images=count)
     (told,) = asked([np.full((64, 64), 0.8, np.float32)])
     assert told.infection.max() == pytest.approx(highest, abs=0.01)
     assert network.batches == [1] * count and asked.provenance["mirror_images"] == count
+
+
+@pytest.mark.parametrize(
+    ("count", "neighbours", "turns"),
+    [
+        (4, 1, ["0123"]),
+        (4, 2, ["01", "23"]),
+        (4, 3, ["01", "23"]),
+        (4, 9, ["0", "1", "2", "3"]),
+        (2, 9, ["0", "1"]),
+        (1, 9, ["0"]),
+        (2, 0, ["01"]),
+    ],
+)
+def test_slices_whose_maps_are_averaged_share_the_mirror_images(count, neighbours, turns):
+    """In whatever batches they come; and each is told the right way round."""
+
+    class Corners(GatedEcho):
+        def forward(self, x):
+            seen.extend(i for image in x for i, corner in enumerate(CORNERS) if image[0][corner] > 0.5)
+            return super().forward(x)
+
+    seen = []
+    slice_ = np.full((64, 64), 0.3, np.float32)
+    slice_[:20, :20] = 0.9
+    asked = SlicePredictor(model("infection", Corners(), True), None, "cpu", 3, "32", "eager", mirror_images=count)
+    told = list(asked([slice_] * 8, neighbours))
+    assert sorted(seen) == sorted(int(turn) for i in range(8) for turn in turns[i % len(turns)])
+    assert asked.provenance["slices_sharing_mirror_images"] == len(turns)
+    for prediction in told:
+        np.testing.assert_allclose(prediction.infection, slice_, atol=1e-4)
 
 
 def test_a_gate_is_the_mean_of_the_mirror_images_once_it_is_passed():

@@ -148,7 +148,9 @@ def test_a_result_can_be_labelled_by_any_higher_threshold_without_the_networks(c
         return replace(prediction, infection=probability, consolidation=np.where(slice_ > 0.5, np.float32(0.7), 0))
 
     segmented, other = (
-        segment_volume(chest.ct, lambda slices: map(predict, slices), chest.lungs, LOOK, t, smoothing_mm=smoothing_mm)
+        segment_volume(
+            chest.ct, lambda slices, _: map(predict, slices), chest.lungs, LOOK, t, smoothing_mm=smoothing_mm
+        )
         for t in (threshold, 0.5)
     )
     expected = voxels(segmented.labels)
@@ -193,7 +195,7 @@ def test_memory_grows_with_the_batch_and_not_with_the_volume():
     chest = make_chest(noise_hu=0)
     tracemalloc.start()
     predict = BandPredictor.predict
-    segmented = segment_volume(chest.ct, lambda slices: map(predict, slices), chest.lungs, LOOK, smoothing_mm=4.0)
+    segmented = segment_volume(chest.ct, lambda slices, _: map(predict, slices), chest.lungs, LOOK, smoothing_mm=4.0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert voxels(segmented.labels).any()

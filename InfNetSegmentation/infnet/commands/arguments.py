@@ -51,8 +51,8 @@ def add_mirror_argument(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=[1, 2, 4],
         default=4,
-        help="how many mirror images of a slice the network's answer is the mean of; two take half the time; "
-        "default %(default)s",
+        help="how many mirror images of a slice the network's answer is the mean of; slices of a CT that lie close "
+        "together share them; two take half the time; default %(default)s",
     )
 
 

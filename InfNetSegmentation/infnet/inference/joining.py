@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from infnet.inference.slices import Box
 
 _FARTHEST = 2.5  # standard deviations from which slices no longer count
+_ALIKE = 1.5  # standard deviations within which slices of several kinds count the same
+_ROUNDING = 1e-3  # of a distance of 5 mm, say
 
 
 class SliceMaps(NamedTuple):
@@ -40,7 +42,7 @@ def joined(slices: Iterable[SliceMaps], distance: float, sigma: float) -> Iterat
     if sigma == 0:
         yield from slices
         return
-    reach = int(_FARTHEST * sigma / distance + 1e-3)  # whatever the rounding of a distance of 5 mm
+    reach = int(_FARTHEST * sigma / distance + _ROUNDING)
     weights = np.exp(-0.5 * (np.arange(reach + 1) * distance / sigma) ** 2).astype(np.float32)
     near: deque[SliceMaps] = deque()  # all that may still count, in order
     waiting: deque[SliceMaps] = deque()  # those of them that have not been yielded
@@ -56,6 +58,14 @@ def joined(slices: Iterable[SliceMaps], distance: float, sigma: float) -> Iterat
             near.popleft()
     for slice_ in waiting:
         yield _mean(slice_, near, weights)
+
+
+def alike(distance: float, sigma: float) -> int:
+    """Of how many kinds slices in a row can be, in turn, that each kind counts the same in `joined`, within 3 %.
+
+    So many as lie within 1.5 standard deviations; at least 1.
+    """
+    return max(1, int(_ALIKE * sigma / distance + _ROUNDING))
 
 
 def _mean(slice_: SliceMaps, near: Iterable[SliceMaps], weights: NDArray[np.float32]) -> SliceMaps:

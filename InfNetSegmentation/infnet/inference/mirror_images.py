@@ -1,5 +1,6 @@
 """An infection model's answer as the mean over a slice's mirror images."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,9 @@ from infnet.inference.runtimes import Runtime
 from infnet.inference.runtimes.probabilities import FloatImages
 from infnet.weights.cards import ModelCard
 
-MIRRORINGS = ((), (-1,), (-2,), (-2, -1))
+Axes = tuple[int, ...]
+
+MIRRORINGS: tuple[Axes, ...] = ((), (-2, -1), (-1,), (-2,))
 """Axes along which the mirror images are turned, whose mean is the answer; the first of them, where fewer are asked.
 
 What each costs and gains: docs/speed.md, "Fewer mirror images".
@@ -31,28 +34,50 @@ class InfectionPrediction(NamedTuple):
     gate: FloatImages | None
 
 
+def dealt(count: int, neighbours: int) -> list[tuple[Axes, ...]]:
+    """The first ``count`` mirror images, dealt out to at most ``neighbours`` slices in a row, to each as many.
+
+    They can share them where the mean over their maps is taken. One slice gets all.
+    """
+    sharing = max(n for n in range(1, count + 1) if count % n == 0 and n <= max(neighbours, 1))
+    each = count // sharing
+    return [MIRRORINGS[start : start + each] for start in range(0, count, each)]
+
+
 def mean_over_mirror_images(
     ask: Runtime,
     image: FloatImages,
     card: ModelCard,
     gate_threshold: float | None = None,
-    count: int = len(MIRRORINGS),
+    mirrorings: Sequence[Sequence[Axes]] | None = None,
 ) -> tuple[InfectionPrediction, NDArray[np.bool_]]:
-    """The means over ``count`` mirror images, the slice itself among them, and which slices have passed the gate (N,).
+    """The means over mirror images, and which slices have passed the gate (N,).
 
-    Of slices that have not, or reach nowhere `MIRRORED_FROM`, the answers are those to the slice as it is.
+    ``mirrorings``: the axes of those of each slice, of as many for each; None: all `MIRRORINGS`. Of slices that have
+    not passed, or reach nowhere `MIRRORED_FROM`, the answers are those to the first of them.
     """
-    whole, *mirrorings = MIRRORINGS[:count]
-    means = {name: value.copy() for name, value in ask(np.flip(image, whole))._asdict().items() if value is not None}
+    mirrorings = [MIRRORINGS] * len(image) if mirrorings is None else mirrorings
+
+    def looks(chosen: Sequence[int], turn: int) -> dict[str, FloatImages]:
+        """The answers to the chosen slices' images of this turn, turned back."""
+        axes = [mirrorings[i][turn] for i in chosen]
+        answer = ask(np.stack([np.flip(image[i], a) for i, a in zip(chosen, axes, strict=True)]))._asdict()
+        return {
+            name: np.stack([np.flip(v, a) if v.ndim == 3 else v for v, a in zip(value, axes, strict=True)])
+            for name, value in answer.items()
+            if value is not None
+        }
+
+    means = looks(range(len(image)), 0)
     passed = np.ones(len(image), bool)
     if gate_threshold is not None and "gate" in means:
         passed = means["gate"] >= gate_threshold
-    mirrored = passed & (means["infection"].max((1, 2, 3)) >= MIRRORED_FROM)
-    if mirrored.any():
-        for axes in mirrorings:
-            for name, value in ask(np.flip(image[mirrored], axes))._asdict().items():
-                if value is not None:
-                    means[name][mirrored] += np.flip(value, axes) if value.ndim == 4 else value
+    mirrored = np.flatnonzero(passed & (means["infection"].max((1, 2, 3)) >= MIRRORED_FROM))
+    if len(mirrored):
+        count = len(mirrorings[0])
+        for turn in range(1, count):
+            for name, value in looks(mirrored.tolist(), turn).items():
+                means[name][mirrored] += value
         for mean in means.values():
             mean[mirrored] /= count
     infection = means["infection"]

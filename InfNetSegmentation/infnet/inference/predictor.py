@@ -4,7 +4,7 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from itertools import islice
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,14 @@ from PIL import Image
 import infnet
 from infnet.devices import choose_precision, device_name
 from infnet.errors import InvalidModelError, OutOfMemoryError, is_out_of_memory
-from infnet.inference.mirror_images import MIRRORED_FROM, MIRRORINGS, InfectionPrediction, mean_over_mirror_images
+from infnet.inference.mirror_images import (
+    MIRRORED_FROM,
+    MIRRORINGS,
+    Axes,
+    InfectionPrediction,
+    dealt,
+    mean_over_mirror_images,
+)
 from infnet.inference.runtimes import choose_runtime, make_runtime
 from infnet.inference.runtimes.probabilities import FloatImages
 from infnet.inference.slices import LOWEST_THRESHOLD, FloatSlice, SlicePrediction
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
 
 _CPU_BATCH, _BATCH = 4, 8  # on a CPU more gains nothing, and costs memory (docs/speed.md)
 _ROUNDING = 1e-5  # of a probability
+_Look = tuple[FloatSlice, tuple[Axes, ...]]  # a slice and its mirror images
 _PRECISIONS = {"32": "float32", "bf16": "bfloat16", "16": "float16"}
 
 
@@ -40,9 +48,10 @@ class SlicePredictor:
     Call it with slices (H, W) float32 in [0, 1], of any sizes; it yields one `SlicePrediction` a slice, in
     order, batch by batch. The networks look at a batch in a second thread while the caller has the one before, and the
     next is asked for in a third.
-    ``precision`` as in `infnet.devices.choose_precision`, ``runtime`` as in `infnet.inference.runtimes`,
-    ``mirror_images`` as ``count`` in `infnet.inference.mirror_images.mean_over_mirror_images`. Raises
-    InvalidModelError for models that are of another task, or cannot do without the other.
+    ``precision`` as in `infnet.devices.choose_precision`, ``runtime`` as in `infnet.inference.runtimes`. Each answer is
+    the mean over ``mirror_images``, which ``neighbours`` in the call, slices in a row whose maps the caller averages,
+    share (`infnet.inference.mirror_images.dealt`). Raises InvalidModelError for models that are of another task, or
+    cannot do without the other.
 
     Where memory is short, batches get smaller, and where a device has not enough memory for one slice, the CPU goes on.
     Each call starts with the device and the batch asked for again: a case does not pay for the one before.
@@ -114,6 +123,7 @@ class SlicePredictor:
             "findings_model": findings.name,
             "findings_weights_sha256": findings.sha256,
             "mirror_images": self._mirror_images,
+            "slices_sharing_mirror_images": len(self._dealt),
             "mirrored_from": MIRRORED_FROM,
             "gate_threshold": self._infection.gate_threshold,
             "runtime": self._runtime,
@@ -140,11 +150,11 @@ class SlicePredictor:
         low, high = self._infection.window  # a list where a file was read
         return low, high
 
-    def __call__(self, slices: Iterable[FloatSlice]) -> Iterator[SlicePrediction]:
-        self._start()
-        remaining = iter(slices)
+    def __call__(self, slices: Iterable[FloatSlice], neighbours: int = 1) -> Iterator[SlicePrediction]:
+        self._start(neighbours)
+        remaining = zip(slices, cycle(self._dealt), strict=False)
 
-        def next_batch() -> list[FloatSlice]:
+        def next_batch() -> list[_Look]:
             return list(islice(remaining, self._batch_size))
 
         with ThreadPoolExecutor(max_workers=1) as rendering, ThreadPoolExecutor(max_workers=1) as asking:
@@ -161,7 +171,7 @@ class SlicePredictor:
                 predicted = asking.submit(ask)
                 yield from predictions
 
-    def _predict_in_parts(self, batch: Sequence[FloatSlice]) -> Iterator[SlicePrediction]:
+    def _predict_in_parts(self, batch: Sequence[_Look]) -> Iterator[SlicePrediction]:
         """Predict a batch, in one piece unless memory is short."""
         while batch:
             predictions = self._predict_if_memory_allows(batch[: self._batch_size])
@@ -175,8 +185,9 @@ class SlicePredictor:
             else:
                 raise OutOfMemoryError("There is not enough memory for one slice; close other programs.")
 
-    def _start(self) -> None:
+    def _start(self, neighbours: int = 1) -> None:
         self._warnings: list[str] = []
+        self._dealt = dealt(self._mirror_images, neighbours)
         self._use(self._asked_device, self._asked_precision)
         self._batch_size = self._asked_batch_size or (_CPU_BATCH if self._device == "cpu" else _BATCH)
 
@@ -197,7 +208,7 @@ class SlicePredictor:
             if isinstance(runtime, TorchRuntime):  # as all are, away from the CPU
                 runtime.use(device, precision)
 
-    def _predict_if_memory_allows(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction] | None:
+    def _predict_if_memory_allows(self, batch: Sequence[_Look]) -> list[SlicePrediction] | None:
         # Returns instead of raising: an exception would keep the failed batch's tensors alive.
         try:
             return self._predict(batch)
@@ -206,22 +217,27 @@ class SlicePredictor:
                 return None
             raise
 
-    def _predict(self, batch: Sequence[FloatSlice]) -> list[SlicePrediction]:
+    def _predict(self, batch: Sequence[_Look]) -> list[SlicePrediction]:
         card = self._infection
+        slices = [slice_ for slice_, _ in batch]
         answer, passed = mean_over_mirror_images(
-            self._ask_infection, stack(batch, card.input_size), card, card.gate_threshold, self._mirror_images
+            self._ask_infection,
+            stack(slices, card.input_size),
+            card,
+            card.gate_threshold,
+            [mirrorings for _, mirrorings in batch],
         )
         answer.infection[~passed] = 0
         if self._findings is not None:
-            consolidation = self._consolidation(batch, answer.infection)
+            consolidation = self._consolidation(slices, answer.infection)
         else:
             assert answer.consolidation is not None  # or the card would be wrong of its network
             consolidation = answer.consolidation
             consolidation[~passed] = 0
-        gates = [None] * len(batch) if answer.gate is None else answer.gate.tolist()
+        gates = [None] * len(slices) if answer.gate is None else answer.gate.tolist()
         return [
             SlicePrediction(resize(p, x.shape), resize(q, x.shape), g, is_kept)
-            for x, p, q, g, is_kept in zip(batch, answer.infection, consolidation, gates, passed.tolist(), strict=True)
+            for x, p, q, g, is_kept in zip(slices, answer.infection, consolidation, gates, passed.tolist(), strict=True)
         ]
 
     def _consolidation(self, batch: Sequence[FloatSlice], infection: FloatImages) -> FloatImages:

@@ -13,12 +13,13 @@ from infnet.anatomy.envelope import lung_envelope
 from infnet.data.nrrd import write_nrrd
 from infnet.data.orientation import AxialView
 from infnet.data.volumes import write_image
-from infnet.inference.joining import SliceMaps, joined
+from infnet.inference.joining import SliceMaps, alike, joined
 from infnet.inference.slices import LOWEST_THRESHOLD, Box, SliceLook, SlicePrediction, finding_labels
 from infnet.inference.stages import Seconds, timed
 from infnet.reporting import Progress, silent
 
-Predictor = Callable[[Iterable[NDArray[np.float32]]], Iterator[SlicePrediction]]
+Predictor = Callable[[Iterable[NDArray[np.float32]], int], Iterator[SlicePrediction]]
+"""As `infnet.inference.predictor.SlicePredictor` is called."""
 
 _PIXEL_TYPES = {"float32": sitk.sitkFloat32, "uint8": sitk.sitkUInt8}
 
@@ -107,6 +108,7 @@ def segment_volume(
     look = look or SliceLook()
     seconds = {} if seconds is None else seconds
     view, lung_view = AxialView(ct), AxialView(lungs)
+    distance = float(view.spacing[0])
     envelope = lung_envelope(lung_view.voxels, view.spacing)
     crops = look.crops(envelope)
     insides = {z: envelope[z][box] > 0 for z, box in crops.items()}
@@ -119,7 +121,8 @@ def segment_volume(
     def maps() -> Iterator[SliceMaps]:
         nonlocal without_infection
         progress("infection", 0, len(crops))
-        predictions = predictor(look.render(view.voxels[z][box]) for z, box in crops.items())
+        slices = (look.render(view.voxels[z][box]) for z, box in crops.items())
+        predictions = predictor(slices, alike(distance, smoothing_mm))
         for done, (z, box) in enumerate(crops.items(), start=1):
             with timed(seconds, "network"):
                 prediction = next(predictions)
@@ -131,7 +134,7 @@ def segment_volume(
             yield SliceMaps(z, box, insides[z], *restored)
             progress("infection", done, len(crops))
 
-    for z, box, inside, probability, consolidation in joined(maps(), float(view.spacing[0]), smoothing_mm):
+    for z, box, inside, probability, consolidation in joined(maps(), distance, smoothing_mm):
         infection.add(z, box, inside, probability)
         candidate = finding_labels(probability, consolidation, min(threshold, LOWEST_THRESHOLD)) * inside
         candidates.add(z, box, candidate > 0, candidate)

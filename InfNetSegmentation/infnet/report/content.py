@@ -44,6 +44,7 @@ _NAMES = {
     "slices": "Slices with lung",
     "slices_without_infection": "Of these without infection by the model's gate",
     "mirror_images": "Mirror images averaged",
+    "slices_sharing_mirror_images": "Slices in a row that share them",
     "mirrored_from": "Probability from which a slice's mirror images are averaged",
     "lungs": "Source of the lungs",
     "lobes": "Source of the lobes",
