@@ -193,6 +193,31 @@ def test_two_runs_give_one_registration(monkeypatch):
         assert one.TransformPoint(point) == pytest.approx(other.TransformPoint(point), abs=1e-3)
 
 
+@pytest.mark.parametrize("slices", [0, 3], ids=["nothing", "a piece"])
+@pytest.mark.parametrize("lacking", ["earlier", "later"])
+def test_a_lung_that_one_study_lacks_does_not_draw_the_other_to_its_side(lacking, slices):
+    whole = chest(empty_grid((56, 48, 30), (6, 6, 8)))
+    lungs = voxels(whole.lungs)
+    lungs[15 + slices :][lungs[15 + slices :] == 2] = 0
+    lungs[:15][lungs[:15] == 2] = 0
+    image = sitk.GetImageFromArray(lungs)
+    image.CopyInformation(whole.ct)
+    part = whole._replace(lungs=image)
+    registration = register_lungs(*((part, whole) if lacking == "earlier" else (whole, part)))
+    for point in (RIGHT_GGO, (-70.0, 0.0, -60.0), (-70.0, 50.0, 30.0)):
+        assert registration.transform.TransformPoint(point) == pytest.approx(point, abs=3)
+    (warning,) = registration.warnings
+    assert "left lung" in warning and registration.dice_after > 0.95
+
+
+def test_a_lung_that_both_studies_lack_is_no_reason_for_a_warning():
+    scan = chest(empty_grid((56, 48, 30), (6, 6, 8)))
+    right = scan._replace(lungs=sitk.Mask(scan.lungs, scan.lungs == 1))
+    assert register_lungs(right, right).warnings == []
+    with pytest.raises(NoLungError, match="no lung in common"):
+        register_lungs(right, scan._replace(lungs=sitk.Mask(scan.lungs, scan.lungs == 2)))
+
+
 def test_lungs_that_do_not_fit_are_told_of():
     lungs = sitk.Image(8, 8, 8, sitk.sitkFloat32) + 1
     mirrored = sitk.AffineTransform(3)
@@ -266,6 +291,12 @@ def test_no_lung_is_an_error():
     scan = chest()
     with pytest.raises(NoLungError):
         register_lungs(scan, Chest(scan.ct, scan.lungs * 0, scan.findings))
+
+
+def test_three_slices_are_too_few_to_compare():
+    scan = chest()
+    with pytest.raises(InputError, match="fewer than four slices"):
+        register_lungs(scan, Chest(*(image[:, :, 20:23] for image in scan)))
 
 
 def test_the_command(tmp_path, capsys, at_rest):

@@ -269,5 +269,11 @@ def test_the_date_of_a_dicom_scan(tmp_path):
     writer.SetFileName(str(tmp_path / "slice.dcm"))
     writer.Execute(image)
     assert scan_date(tmp_path / "slice.dcm") == "2020-02-29"
+    image.SetMetaData("0008|0022", "00000000")  # no date of the acquisition
+    writer.Execute(image)
+    assert scan_date(tmp_path / "slice.dcm") == "2020-02-29"
+    image.SetMetaData("0008|0020", "20200230")  # nor one of the study
+    writer.Execute(image)
+    assert scan_date(tmp_path / "slice.dcm") is None
     sitk.WriteImage(chest.ct, tmp_path / "ct.nrrd")
     assert scan_date(tmp_path / "ct.nrrd") is None

@@ -184,6 +184,17 @@ def test_lungs_that_the_scan_cuts_off_are_told_of(index, word, flipped):
     assert any(f"at the {word}:" in warning for warning in warnings)
 
 
+@pytest.mark.parametrize(("side_mm", "told"), [(20, True), (5, False)])
+@pytest.mark.parametrize("thickness_mm", [1, 5])
+def test_a_cut_lung_is_told_of_whatever_the_slices_distance(side_mm, told, thickness_mm):
+    """The left border cuts through a square of lung; its axial section has 50 mm × 50 mm, a twentieth is 125 mm²."""
+    lungs = np.zeros((60 // thickness_mm, 60, 60))
+    lungs[1:-1, 5:55, 5:55] = 1
+    lungs[20 // thickness_mm :][: side_mm // thickness_mm, 20 : 20 + side_mm, 55:] = 1
+    warnings = measured(lungs * 0, lungs, (1.0, 1.0, float(thickness_mm))).warnings
+    assert any("at the left:" in warning for warning in warnings) == told
+
+
 def test_no_lung_is_told_of():
     measurements = measured(np.zeros((3, 3, 3)), np.zeros((3, 3, 3)), lobes=np.zeros((3, 3, 3)))
     assert any("no lung" in warning for warning in measurements.warnings)

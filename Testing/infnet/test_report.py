@@ -461,6 +461,7 @@ def test_a_change_has_its_sign(value, text):
 def test_a_single_voxel_has_no_deviation():
     assert hounsfield(-512.4, None) == "−512" and hounsfield(None, None) == DASH
     assert hounsfield(-512.4, 20.6) == "−512 ± 21"
+    assert hounsfield(-0.4, 20.6) == "0 ± 21"
 
 
 def test_findings_on_another_grid_are_refused(study, phantom):

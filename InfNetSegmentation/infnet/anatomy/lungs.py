@@ -26,6 +26,9 @@ from infnet.threads import in_threads
 SOURCE = "threshold and morphology"
 """What results say of a mask of `segment_lungs`."""
 
+UNLIKELY_SHARE = 1 / 3
+"""Of the other lung's volume: a smaller lung was hardly found whole. Healthy lungs are far from it."""
+
 _NAMES = {RIGHT: "right", LEFT: "left"}
 
 _AIR_BELOW_HU = -400.0  # half way between aerated lung and soft tissue
@@ -40,7 +43,6 @@ _CLOSING_MM = 8.0  # half the width of the vessels and nodules that are closed o
 _WALL_CLOSING_MM = 25.0  # the same for dense lung at the chest wall, in the axial plane
 _DENT_HEIGHT_MM = 90.0  # of the tallest dense lung that is regained at the ribs
 _LEAST_DENT_MM, _DEEPEST_DENT_MM = 10.0, 60.0  # shallower: ribs; deeper: the lung's other border
-_UNLIKELY_SHARE = 1 / 3  # of the other lung; healthy lungs are far from it
 
 
 def segment_lungs(ct: sitk.Image, progress: Progress = silent, name: object = "the CT") -> sitk.Image:
@@ -85,7 +87,7 @@ def lung_warnings(lungs: sitk.Image) -> list[str]:
             f"Only the {_NAMES[large]} lung was found. A wholly consolidated, removed or cropped {_NAMES[small]} lung "
             f"is not measured: {advice}"
         ]
-    if share < _UNLIKELY_SHARE:
+    if share < UNLIKELY_SHARE:
         return [
             f"The {_NAMES[small]} lung found has {100 * share:.0f} % of the volume of the {_NAMES[large]} one. Where "
             f"it is consolidated, it may not have been found: {advice}"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -219,9 +220,9 @@ def weights(settings: Settings) -> dict[str, str]:
 
 def scan_date(ct: Path) -> str | None:
     """The date (YYYY-MM-DD) that the DICOM header of a CT tells, of the acquisition or else of the study, or None."""
-    for date in dicom_tags(ct, "0008|0022", "0008|0020"):
-        if len(date) == 8 and date.isdecimal():
-            return f"{date[:4]}-{date[4:6]}-{date[6:]}"
+    for day in dicom_tags(ct, "0008|0022", "0008|0020"):
+        with suppress(ValueError):  # of none, or of no day, such as 00000000
+            return date.fromisoformat(f"{day[:4]}-{day[4:6]}-{day[6:]}").isoformat()
     return None
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from infnet.anatomy.lungs import SOURCE
+from infnet.anatomy.morphology import box_of
 from infnet.data.volumes import on_one_grid, read_ct
 from infnet.errors import InputError
 from infnet.quantification.measurements import Row, voxel_ml
@@ -176,13 +177,11 @@ def map_change(earlier: Study, later: Study, progress: Progress = silent) -> Cha
 
 def _beyond_ml(earlier: sitk.Image, findings: sitk.Image, registration: LungRegistration) -> float:
     """Volume of the later findings outside the earlier scan, counted at points 5 mm apart."""
-    shape = sitk.LabelShapeStatisticsImageFilter()
-    shape.Execute(findings > 0)
-    if not shape.HasLabel(1):
+    inside = sitk.GetArrayViewFromImage(findings) > 0
+    if not inside.any():
         return 0.0
-    start, size = np.reshape(shape.GetBoundingBox(1), (2, 3)).tolist()
     back = registration.affine.GetInverse()
-    ends = [back.TransformPoint(end) for end in corners(sitk.RegionOfInterest(findings, size, start)).tolist()]
+    ends = [back.TransformPoint(end) for end in corners(findings[box_of(inside)[::-1]]).tolist()]
     grid = grid_over(np.array(ends), _MARGIN_MM)
     moved = sitk.Resample(findings, grid, registration.transform, sitk.sitkNearestNeighbor, 0)
     beyond = ~shown(earlier, grid, sitk.Transform())

@@ -1,5 +1,6 @@
 """A later CT's lungs brought onto an earlier one's: an affine transform of the masks, then B-splines."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -7,8 +8,11 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from infnet.anatomy.lungs import UNLIKELY_SHARE
+from infnet.anatomy.morphology import box_of
+from infnet.anatomy.regions import LUNGS, Region
 from infnet.data.orientation import AxialView
-from infnet.errors import NoLungError
+from infnet.errors import InputError, NoLungError
 from infnet.reporting import Progress, silent
 
 _SPACING_MM = 5.0  # of the grid on which they are registered
@@ -19,11 +23,12 @@ _SAMPLES = 6000  # voxels that guide the B-splines: three for each of their para
 _SEED = 3  # of the samples' places within their voxels; by default it is the clock, and no two runs give one map
 _AROUND_VOXELS = 3  # how far from the lungs the B-splines still look
 _DISEASED = 0.25  # from this share of a coarse voxel
+_FEWEST_SLICES = 4  # that ITK's Gaussian takes
 _POOR_DICE, _FOLDED = 0.9, 0.001
 
 
 class Chest(NamedTuple):
-    """Images on one grid: a CT in HU, its lungs (nonzero in lung) and its findings (nonzero in each)."""
+    """Images on one grid: a CT in HU, its lungs (uint8: 1 right, 2 left) and its findings (nonzero in each)."""
 
     ct: sitk.Image
     lungs: sitk.Image
@@ -38,6 +43,7 @@ class LungRegistration:
     dice_before, dice_after - overlap of the lungs as scanned and as registered, of what both scans show, 0 to 1
     folded - share of the earlier lungs where the transform turns space inside out, 0 to 1
     affine - the transform without the splines, which can be inverted
+    left_out - names of the lungs that did not guide it
     """
 
     transform: sitk.Transform
@@ -45,11 +51,15 @@ class LungRegistration:
     dice_after: float
     folded: float
     affine: sitk.Transform
+    left_out: Sequence[str] = ()
 
     @property
     def warnings(self) -> list[str]:
         """Why not to trust a map that is made with it, one sentence each, or none."""
-        warnings = []
+        warnings = [
+            f"Not both studies show the whole {lung}: do not trust what is called new, resolved or persistent there."
+            for lung in self.left_out
+        ]
         if self.dice_after < _POOR_DICE:
             warnings.append(
                 f"The lungs could not be brought onto each other well (Dice {self.dice_after:.2f}): do not trust what "
@@ -63,12 +73,17 @@ class LungRegistration:
 
 
 def register_lungs(earlier: Chest, later: Chest, progress: Progress = silent) -> LungRegistration:
-    """Register the lungs of two CTs of one patient, of any geometry.
+    """Register the lungs that two CTs of one patient both show, of any geometry.
 
     Voxels with findings in either CT do not guide the B-splines: disease that comes
-    or goes is not a motion. At 5 mm voxels. Raises `NoLungError`.
+    or goes is not a motion. At 5 mm voxels. Raises `NoLungError`, and `InputError` for fewer than four slices.
     """
     progress("register", 0, 3)
+    left_out = _not_in_both(earlier, later)
+    for lung in left_out:  # it would draw the other one to the middle, or to its side
+        earlier, later = (
+            chest._replace(lungs=sitk.Mask(chest.lungs, chest.lungs != lung.label)) for chest in (earlier, later)
+        )
     fixed, fixed_lungs, fixed_guide = _prepared(earlier)
     moving, moving_lungs, moving_guide = _prepared(later)
     affine = _affine(fixed_lungs, moving_lungs)
@@ -82,6 +97,7 @@ def register_lungs(earlier: Chest, later: Chest, progress: Progress = silent) ->
         _dice(fixed_lungs, moving_lungs, transform, later.ct),
         _folded(transform, fixed_lungs),
         affine,
+        [lung.name for lung in left_out],
     )
     progress("register", 3, 3)
     return registration
@@ -95,20 +111,30 @@ def shown(scan: sitk.Image, grid: sitk.Image, transform: sitk.Transform) -> NDAr
     return np.asarray(sitk.GetArrayViewFromImage(resampled) > 0)
 
 
+def _not_in_both(earlier: Chest, later: Chest) -> list[Region]:
+    """The lungs that one of the masks has, and of which the other has nothing, or only a piece."""
+    masks = [sitk.GetArrayViewFromImage(chest.lungs) for chest in (earlier, later)]
+    voxels = np.array([[np.count_nonzero(mask == lung.label) for lung in LUNGS] for mask in masks])
+    whole = voxels > UNLIKELY_SHARE * voxels.max(axis=1, keepdims=True)
+    found = voxels.any(axis=0) & ~whole.all(axis=0)
+    return [lung for lung, in_one in zip(LUNGS, found, strict=True) if in_one]
+
+
 def _prepared(chest: Chest) -> tuple[sitk.Image, sitk.Image, sitk.Image]:
     """HU of the lungs in a sea of tissue, the lungs, and what may guide the B-splines, on a coarse grid around them."""
     views = [AxialView(image).image for image in chest]
-    shape = sitk.LabelShapeStatisticsImageFilter()
-    shape.Execute(views[1] > 0)
-    if not shape.HasLabel(1):
-        raise NoLungError("One of the studies has no lung in its lung mask: there is nothing to register.")
-    start, size = np.array(shape.GetBoundingBox(1)).reshape(2, 3)
+    inside = sitk.GetArrayViewFromImage(views[1]) > 0
+    if not inside.any():
+        raise NoLungError("The studies have no lung in common: there is nothing to register.")
     spacing = np.array(views[0].GetSpacing())
-    margin = np.ceil(_MARGIN_MM / spacing).astype(int)
-    low, high = np.maximum(start - margin, 0), np.minimum(start + size + margin, views[0].GetSize())
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    margin = np.ceil(_MARGIN_MM / spacing).astype(int).tolist()
+    box = tuple(
+        slice(max(0, part.start - n), part.stop + n) for part, n in zip(box_of(inside)[::-1], margin, strict=True)
+    )
     hu, lung, disease = views[0][box], views[1][box] > 0, views[2][box] > 0
     grid = grid_over(corners(hu))
+    if min(hu.GetSize()) < _FEWEST_SLICES:
+        raise InputError("A CT has fewer than four slices: too few to compare it with another.")
 
     def resample(image: sitk.Image, outside: float) -> sitk.Image:
         # Averaged first: a voxel of the coarse grid is to stand for all that it covers.

@@ -10,16 +10,22 @@ _NOTABLE_SECTION = 0.05  # of the largest: what an apex or a base may show in it
 
 def truncation_warnings(lungs: sitk.Image) -> list[str]:
     """A sentence for each end of a scan at which a lung mask (nonzero in lung) goes on, or none."""
-    mask = AxialView(lungs).voxels
-    sections = np.array([np.count_nonzero(section) for section in mask])
+    view = AxialView(lungs)
+    mask, (dz, dy, dx) = view.voxels, view.spacing
+    sections = np.array([np.count_nonzero(section) for section in mask]) * dy * dx  # mm²
     if not sections.any():
         return []
-    notable = _NOTABLE_SECTION * sections.max()
     # Of the sides, the whole height counts: where a lung only touches the border, it may be whole.
-    sides = {"front": mask[:, 0], "back": mask[:, -1], "right": mask[..., 0], "left": mask[..., -1]}
-    cut = [name for name, section in sides.items() if np.count_nonzero(section) > notable]
-    cut += [name for name, end in (("lower end", sections[0]), ("upper end", sections[-1])) if end > notable]
+    areas = {
+        "front": np.count_nonzero(mask[:, 0]) * dz * dx,
+        "back": np.count_nonzero(mask[:, -1]) * dz * dx,
+        "right": np.count_nonzero(mask[..., 0]) * dz * dy,
+        "left": np.count_nonzero(mask[..., -1]) * dz * dy,
+        "lower end": sections[0],
+        "upper end": sections[-1],
+    }
     return [
         f"The scan cuts off the lungs at the {name}: volumes and percentages are those of the part shown."
-        for name in cut
+        for name, area in areas.items()
+        if area > _NOTABLE_SECTION * sections.max()
     ]

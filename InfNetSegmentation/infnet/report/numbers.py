@@ -32,4 +32,4 @@ def hounsfield(mean: float | None, sd: float | None) -> str:
     """Mean ± standard deviation, whole HU; a single voxel has no deviation."""
     if mean is None:
         return DASH
-    return signed(f"{mean:.0f}" if sd is None else f"{mean:.0f} ± {sd:.0f}")
+    return signed(f"{round(mean)}" if sd is None else f"{round(mean)} ± {round(sd)}")

@@ -10,7 +10,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from infnet.anatomy.morphology import box_of
 from infnet.data.findings import CONSOLIDATION, FINDINGS
+from infnet.quantification.registration import corners
 
 SIDES = {"from the front": 0, "from the right": 1, "from behind": 2, "from the left": 3}
 """Where the viewer stands, in quarter turns about the patient."""
@@ -66,20 +68,15 @@ def _surfaces(findings: sitk.Image, lungs: sitk.Image) -> list[_Surface]:
 
 def _around(lungs: sitk.Image) -> tuple[slice, ...]:
     """The box around the lungs; the whole image where there are none."""
-    shape = sitk.LabelShapeStatisticsImageFilter()
-    shape.Execute(lungs > 0)
-    if not shape.HasLabel(1):
-        return tuple(slice(0, size) for size in lungs.GetSize())
-    start, size = np.split(np.array(shape.GetBoundingBox(1)), 2)
-    return tuple(slice(int(a), int(a + n)) for a, n in zip(start, size, strict=True))
+    inside = sitk.GetArrayViewFromImage(lungs) > 0
+    return box_of(inside)[::-1] if inside.any() else (slice(None),) * 3
 
 
 def _grid(image: sitk.Image) -> sitk.Image:
     """An isotropic grid around the image along the patient's axes (left, back, up)."""
-    bounds = np.array(np.meshgrid(*([-0.5, size - 0.5] for size in image.GetSize()))).reshape(3, -1).T
-    corners = np.array([image.TransformContinuousIndexToPhysicalPoint(bound.tolist()) for bound in bounds])
-    low = corners.min(axis=0) - _MARGIN * _GRID_MM
-    size = np.ceil((corners.max(axis=0) - low) / _GRID_MM).astype(int) + _MARGIN
+    ends = corners(image)
+    low = ends.min(axis=0) - _MARGIN * _GRID_MM
+    size = np.ceil((ends.max(axis=0) - low) / _GRID_MM).astype(int) + _MARGIN
     grid = sitk.Image(size.tolist(), sitk.sitkUInt8)
     grid.SetSpacing([_GRID_MM] * 3)
     grid.SetOrigin(low.tolist())
