@@ -5,7 +5,7 @@ import slicer
 from InfNetSegmentationLib.FindingsDisplay import showOnly
 from InfNetSegmentationLib.Regions import isMadeOn
 from InfNetSegmentationLib.SceneCTs import sceneCTs
-from InfNetSegmentationLib.SegmentationResult import segmentationOf, storedResult
+from InfNetSegmentationLib.SegmentationResult import RESULT_ATTRIBUTE, VOLUME_ROLE, segmentationOf, storedResult
 from InfNetSegmentationLib.Views import showVolume
 
 
@@ -34,8 +34,11 @@ class ChosenCT:
             return self._followResult(parameterNode.outputSegmentation)
         before, self._volumeNode, self._resultID = self._volumeNode, chosen, None
         self._followRegion(parameterNode, before)
-        result = storedResult(parameterNode.outputSegmentation)
-        if parameterNode.outputSegmentation is None or (result and result.volumeNode is not chosen):
+        output = parameterNode.outputSegmentation
+        # A copy of a result, and one whose CT was deleted, is no result any more, but holds somebody's findings.
+        if output is None or (
+            output.GetAttribute(RESULT_ATTRIBUTE) and output.GetNodeReference(VOLUME_ROLE) is not chosen
+        ):
             parameterNode.outputSegmentation = segmentationOf(chosen)
         if before is not None and not isMadeOn(parameterNode.regionsSegmentation, chosen):
             parameterNode.regionsSegmentation = None

@@ -90,7 +90,6 @@ def _importMap(path, owner, volumeNode, olderVolumeNode):
     labelmapNode = readLabels(path)
     segmentIDs = vtk.vtkStringArray()
     with slicer.util.NodeModify(mapNode), inOwnCoordinates(mapNode, olderVolumeNode):
-        mapNode.SetReferenceImageGeometryParameterFromVolumeNode(olderVolumeNode)
         mapNode.GetSegmentation().RemoveAllSegments()
         for segmentID, name, color in mapSegments():
             mapNode.GetSegmentation().AddEmptySegment(segmentID, name, color)

@@ -41,14 +41,29 @@ def voxelMl(volumeNode):
     return abs(np.linalg.det(ijkToRAS(volumeNode)[:3, :3])) / 1000
 
 
+def whyNoVoxels(volumeNode):
+    """Why nothing can be read from a CT of the scene, and what helps (a sentence), or None."""
+    if volumeNode.GetImageData() is not None:
+        return None
+    return _("“{}” has no voxels: its file was not found. Load the scene again when the file is back.").format(
+        volumeNode.GetName()
+    )
+
+
 def labelsOf(segmentationNode, segmentIDs, volumeNode):
     """Segments as labels 1, 2, … (uint8, on the volume's grid); of overlapping ones the later counts.
 
     An ID that is None, or of which there is no segment, has no voxels. Segments and volume are taken in their own
-    coordinates: what was made on a volume stays where it is on it when one of the two is put under a transform.
+    coordinates: what was made on a volume stays where it is on it when one of the two is put under a transform, or
+    when a linear one above both is hardened in one of them.
+
+    Raises ValueError where the volume has no voxels.
     """
     from vtk.util.numpy_support import vtk_to_numpy
 
+    problem = whyNoVoxels(volumeNode)
+    if problem:
+        raise ValueError(problem)
     # slicer.util.arrayFromSegmentBinaryLabelmap leaves a display node in the scene at every call (5.13).
     segmentation = segmentationNode.GetSegmentation()
     labels = {
@@ -59,12 +74,9 @@ def labelsOf(segmentationNode, segmentIDs, volumeNode):
     if not labels:
         return np.zeros(slicer.util.arrayFromVolume(volumeNode).shape, np.uint8)
     segmentationNode.CreateBinaryLabelmapRepresentation()  # of surfaces; otherwise it is there
-    grid = slicer.vtkOrientedImageData()  # the volume's geometry alone
-    matrix = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
-    grid.SetImageToWorldMatrix(matrix)
-    grid.SetExtent(volumeNode.GetImageData().GetExtent())
-    ofLayer = _labelsOfLayer([(segmentation.GetSegment(segmentID), label) for segmentID, label in labels.items()], grid)
+    ofSegments = [(segmentation.GetSegment(segmentID), label) for segmentID, label in labels.items()]
+    grid = _gridUnder(ofSegments[0][0].GetRepresentation("Binary labelmap"), segmentationNode, volumeNode)
+    ofLayer = _labelsOfLayer(ofSegments, grid)
     if ofLayer is not None:
         return ofLayer
     segments, values = vtk.vtkStringArray(), vtk.vtkIntArray()
@@ -78,6 +90,26 @@ def labelsOf(segmentationNode, segmentIDs, volumeNode):
         raise RuntimeError(_("The voxels of “{}” could not be read.").format(segmentationNode.GetName()))
     voxels = vtk_to_numpy(merged.GetPointData().GetScalars())
     return voxels.reshape(merged.GetDimensions()[::-1]).astype(np.uint8)
+
+
+def _gridUnder(layer, segmentationNode, volumeNode):
+    """The volume's geometry alone: its own, or, where a layer (or None) has the same voxels only in the scene, as the
+    segmentation's coordinates have it.
+    """
+    matrix, toSegments = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    grid, hardened = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    grid.SetImageToWorldMatrix(matrix)
+    isLinear = slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+        volumeNode.GetParentTransformNode(), segmentationNode.GetParentTransformNode(), toSegments
+    )
+    vtk.vtkMatrix4x4.Multiply4x4(toSegments, matrix, matrix)
+    hardened.SetImageToWorldMatrix(matrix)
+    haveSameVoxels = slicer.vtkOrientedImageDataResample.DoGeometriesMatch
+    if layer and isLinear and not haveSameVoxels(layer, grid) and haveSameVoxels(layer, hardened):
+        grid = hardened
+    grid.SetExtent(volumeNode.GetImageData().GetExtent())
+    return grid
 
 
 def _labelsOfLayer(segments, grid):

@@ -12,6 +12,7 @@ from InfNetSegmentationLib.Parameters import Parameters, Settings
 from InfNetSegmentationLib.Regions import checkRegions
 from InfNetSegmentationLib.Relabelling import relabel
 from InfNetSegmentationLib.Scene import checkOutput
+from InfNetSegmentationLib.SceneCTs import sceneCTs
 from InfNetSegmentationLib.SegmentationResult import storedResult
 from InfNetSegmentationLib.SegmentationRun import SegmentationRun
 from InfNetSegmentationLib.StudyFolder import seriesSteps, studySteps
@@ -77,7 +78,7 @@ class InfNetSegmentationLogic(ScriptedLoadableModuleLogic):
         RuntimeError if a run is under way, and BackendError, which tells the cause, if the backend gave no result.
         """
         settings = settings or Settings(**values)
-        if volumeNode is None or volumeNode.GetImageData() is None:
+        if volumeNode not in sceneCTs():
             raise ValueError(_("Choose a CT volume that has voxels."))
         if segmentationNode is not None:
             checkOutput(segmentationNode, volumeNode)

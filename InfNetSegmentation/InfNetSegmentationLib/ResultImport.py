@@ -44,7 +44,6 @@ def _importRegions(studyFolder, segmentationNode, volumeNode, parts):
         inOwnCoordinates(regionsNode, volumeNode),
         surfacesKept(regionsNode),
     ):
-        regionsNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
         importRegions(regionsNode, labelmaps)
     if isNew:
         showRegionsByDefault(regionsNode)

@@ -132,7 +132,10 @@ class ResultsPanel:
         )
 
     def _onUndo(self, checked=False):
-        self._change(self._logic.undo)
+        if self._timer.active:
+            self.show(self._result)  # the last change is that of the slider alone
+        else:
+            self._change(self._logic.undo)
 
     def _change(self, change):
         with slicer.util.tryWithErrorDisplay(_("The result could not be changed."), waitCursor=True):

@@ -52,7 +52,6 @@ def importFindings(labelImagePath, volumeNode, segmentationNode=None, provenance
         segmentationNode = addNodeBeside(volumeNode, "vtkMRMLSegmentationNode", _("{} infection"))
     loadTerminology()
     with slicer.util.NodeModify(segmentationNode):
-        segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
         replaceFindings(segmentationNode, labelmapNode, volumeNode)
         setProvenance(segmentationNode, provenance or {})
     placeBeside(volumeNode, segmentationNode)
@@ -81,12 +80,16 @@ def replaceFindings(segmentationNode, labelmapNode, volumeNode):
 
 @contextmanager
 def inOwnCoordinates(segmentationNode, volumeNode):
-    """No transform within the block, the volume's transform after it: label images are in the volume's coordinates."""
+    """No transform within the block: label images are in the volume's coordinates. After it, the volume's transform,
+    and with that its grid, on which Segment Editor paints: Slicer takes the grid as the transforms are.
+    """
+    segmentationNode.SetSourceRepresentationToBinaryLabelmap()  # surfaces take no label image
     segmentationNode.SetAndObserveTransformNodeID(None)
     try:
         yield
     finally:
         segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+        segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
 
 
 @contextmanager
@@ -114,7 +117,7 @@ def labelmapFromArray(labels, volumeNode):
 
 
 def checkOutput(segmentationNode, volumeNode):
-    """Raises ValueError if the segmentation has segments that `importFindings` would move in space."""
+    """Raises ValueError if the segmentation has other segments, which `importFindings` would move or make voxels of."""
     segmentation = segmentationNode.GetSegmentation()
     segmentIDs = {segmentation.GetNthSegmentID(i) for i in range(segmentation.GetNumberOfSegments())}
     others = segmentIDs - set(FINDING_IDS)
@@ -124,6 +127,13 @@ def checkOutput(segmentationNode, volumeNode):
                 "“{segmentation}” has other segments and is not under the same transform as “{volume}”, so they would "
                 "be moved. Put both under one transform, or choose “Create new segmentation”."
             ).format(segmentation=segmentationNode.GetName(), volume=volumeNode.GetName())
+        )
+    if others and segmentation.GetSourceRepresentationName() != "Binary labelmap":
+        raise ValueError(
+            _(
+                "“{}” keeps other segments as surfaces or contours, which would become voxels. Choose “Create new "
+                "segmentation”."
+            ).format(segmentationNode.GetName())
         )
 
 

@@ -8,9 +8,12 @@ REVIEW_ATTRIBUTE = "InfNetTraining.Review"  # of the picture of a slice that Inf
 
 
 def sceneCTs():
-    """The volumes of the scene that can be CTs: neither label images nor colour images, nor what we have made."""
+    """The volumes of the scene that can be CTs: neither label images nor colour images, nor what we have made, nor what
+    has no voxels, as when its file was not found.
+    """
     # Their classes are derived from that of volumes.
-    return [node for node in _volumes() if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not _isOurs(node)]
+    volumes = [node for node in _volumes() if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+    return [node for node in volumes if node.GetImageData() is not None and not _isOurs(node)]
 
 
 def offerCTs(selector):

@@ -25,7 +25,7 @@ class SegmentationResult:
     regionsNode - segmentation of the lungs and of the lobes or zones, if there are any
     probabilityNode - volume of the probability of infection, 0 to 1
     candidatesNode - label volume: the finding (1, 2) that each voxel is at any threshold; 4, 5, 6: corrected by hand to
-        nothing, to ground-glass opacity, to consolidation
+        nothing, to ground-glass opacity, to consolidation. Both images are None where the scene was saved without them
     tableNode, chartNode - the numbers, and the share of each region that is infected; None where somebody has deleted
         them: `fillTableAndChart` makes them again
     table - one dict per region: lobes or zones, "outside every lobe", "right lung", "left lung", "total"; volumes in
@@ -111,4 +111,7 @@ def storedResult(segmentationNode):
     volumeNode, *others = map(segmentationNode.GetNodeReference, roles)
     if volumeNode is None:
         return None
+    others = [
+        None if isinstance(node, slicer.vtkMRMLVolumeNode) and not node.GetImageData() else node for node in others
+    ]
     return SegmentationResult(volumeNode, segmentationNode, *others, **json.loads(text))

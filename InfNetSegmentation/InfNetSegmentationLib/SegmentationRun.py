@@ -1,3 +1,7 @@
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
 from InfNetSegmentationLib.Images import imageOf
 from InfNetSegmentationLib.RegionOfInterest import RegionOfInterest
 from InfNetSegmentationLib.Regions import writeRegions
@@ -44,7 +48,20 @@ class SegmentationRun:
                 self._region.padFile(path)
             payload["provenance"]["region_of_interest"] = self._region.provenance()
             payload["warnings"].insert(0, self._region.warning())
+        if _isDeformed(self._volumeNode):
+            payload["warnings"].insert(
+                0, _("The CT is under a transform that changes its size or shape; all volumes are those without it.")
+            )
         # An output that was deleted meanwhile is no output: the result goes into a new one.
         isThere = self._segmentationNode is not None and self._segmentationNode.GetScene() is not None
         output = self._segmentationNode if isThere else None
         return importResult(payload, self._labelImagePath, self._studyFolder, self._volumeNode, output)
+
+
+def _isDeformed(volumeNode):
+    """Whether volumes in the scene are others than in the CT's own coordinates, where they are measured."""
+    matrix = vtk.vtkMatrix4x4()
+    isLinear = slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+        volumeNode.GetParentTransformNode(), None, matrix
+    )
+    return not isLinear or abs(abs(matrix.Determinant()) - 1) > 0.01  # a registration's rounding is no deformation

@@ -6,7 +6,7 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from InfNetSegmentationLib.Images import labelsOf
+from InfNetSegmentationLib.Images import labelsOf, whyNoVoxels
 from InfNetSegmentationLib.Measurement import measureAgain
 from InfNetSegmentationLib.Regions import regionsOf
 from InfNetSegmentationLib.Scene import FINDING_IDS
@@ -70,8 +70,9 @@ def studySteps(result, folder, case=None, withProbability=False):
 
 def whyNoStudy(result):
     """Why a result cannot be written, and what helps (a sentence), or None."""
-    isThere = result.regionsNode is not None
-    return None if isThere else _("The lungs of this result were deleted; press Apply to make them again.")
+    if result.regionsNode is None:
+        return _("The lungs of this result were deleted; press Apply to make them again.")
+    return whyNoVoxels(result.volumeNode)
 
 
 def whyNoSeries(volumeNode):

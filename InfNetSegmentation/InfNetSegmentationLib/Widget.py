@@ -1,4 +1,5 @@
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.BatchPanel import BatchPanel
@@ -41,6 +42,7 @@ class InfNetSegmentationWidget(RunWidget):
         self._offerToCopyError()
         self.ui.regionOfInterestSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onRegionOfInterestAdded)
         self.ui.fasterButton.connect("clicked(bool)", self._onInstallOpenVINO)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._onNodeRemoved)
         self._showError("")
 
     def cleanup(self):
@@ -253,6 +255,13 @@ class InfNetSegmentationWidget(RunWidget):
 
     def _showChange(self, result):
         self._changePanel.show(result, self._parameterNode.earlierSegmentation if self._parameterNode else None)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, scene, event, node):
+        """A result that has lost its lungs, say, can do less."""
+        result = self._resultsPanel.result
+        if result and node in vars(result).values():
+            self._showResultOfInput()
 
     def _onRegionOfInterestAdded(self, node):
         if self._parameterNode.inputVolume is not None:

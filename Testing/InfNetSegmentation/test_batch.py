@@ -180,6 +180,7 @@ def test_the_cts_of_the_scene(logic, host, ct, tmp_path):
     from InfNetSegmentationLib.Parameters import Settings
     from InfNetSegmentationLib.SceneCTs import sceneCTs
 
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "whose file is gone")
     assert sceneCTs() == nodes
     settings = Settings()
     first = logic.processBatch(sceneCTs(), tmp_path / "out", settings)

@@ -301,7 +301,7 @@ def test_a_comparison_that_fails_tells_cause_and_remedy_and_leaves_the_scene(add
     panel.ui.compareButton.click()
     host.waitUntil(lambda: not panel.logic.running)
     cause, remedy = panel.ui.errorLabel.text.split("\n\n")
-    assert "no lung in its lung mask" in cause and "segmentation of the lungs" in remedy
+    assert "there is nothing to register" in cause and "segmentation of the lungs" in remedy
     assert panel.ui.compareButton.enabled and panel.ui.applyButton.text == "Apply"
     assert slicer.mrmlScene.GetNumberOfNodes() == numberOfNodes
 

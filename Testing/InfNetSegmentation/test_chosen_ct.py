@@ -106,6 +106,23 @@ def test_findings_of_a_ct_that_is_gone_do_not_lie_over_the_next_one(openPanel, t
     assert panel.ui.outputSegmentationSelector.currentNode() is not left and not isShown(left)
 
 
+def test_a_copy_of_a_result_is_not_overwritten_by_that_of_another_ct(openPanel, twoCTs, makeResult):
+    """Slicer's “Clone” copies the segments, but not which CT they are of."""
+    first, second = twoCTs
+    result = makeResult(first)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    item = slicer.vtkSlicerSubjectHierarchyModuleLogic.CloneSubjectHierarchyItem(
+        hierarchy, hierarchy.GetItemByDataNode(result.segmentationNode), None
+    )
+    panel = openPanel()
+    ui = panel.ui
+    ui.outputSegmentationSelector.setCurrentNode(hierarchy.GetItemDataNode(item))
+    ui.inputVolumeSelector.setCurrentNode(second)
+    assert ui.outputSegmentationSelector.currentNode() is None
+    ui.inputVolumeSelector.setCurrentNode(first)
+    assert ui.outputSegmentationSelector.currentNode() is result.segmentationNode
+
+
 def test_lungs_of_another_ct_are_not_taken(openPanel, twoCTs, addCT, makeResult):
     panel = openPanel()
     ui = panel.ui

@@ -81,6 +81,24 @@ def test_lobes_and_lungs_are_voxel_for_voxel_those_of_the_backend(addCT, makeRes
     assert regionsNode.GetTransformNodeID() == volumeNode.GetTransformNodeID()
 
 
+def test_segment_editor_paints_on_the_voxels_of_a_ct_under_a_transform(addCT, makeResult):
+    """The grid that a segmentation keeps for it is in the segmentation's coordinates, as the transform goes on top."""
+    volumeNode = addCT(OBLIQUE)
+    putUnderTransform(volumeNode)
+    result = makeResult(volumeNode)
+    expected, matrix = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(expected)
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    for node in (result.segmentationNode, result.regionsNode):
+        grid = slicer.vtkOrientedImageData()
+        slicer.vtkSegmentationConverter.DeserializeImageGeometry(
+            node.GetSegmentation().GetConversionParameter(name), grid, False
+        )
+        grid.GetImageToWorldMatrix(matrix)
+        np.testing.assert_allclose(*map(slicer.util.arrayFromVTKMatrix, (matrix, expected)), atol=1e-6)
+        assert grid.GetDimensions() == volumeNode.GetImageData().GetDimensions()
+
+
 def test_lobes_carry_name_colour_and_snomed_codes_and_are_hidden_at_first(addCT, makeResult):
     from infnet.anatomy.recognition import recognise
     from infnet.anatomy.regions import LOBES, LUNGS
@@ -335,6 +353,18 @@ class TestRelabelling:
         assert labelled.table == result.table
         assert labelled.segmentationNode.GetTransformNodeID() == volumeNode.GetTransformNodeID(), "and follows it"
 
+    @pytest.mark.parametrize("hardened", [["volumeNode"], ["segmentationNode"], ["volumeNode", "segmentationNode"]])
+    def test_numbers_stay_when_a_transform_is_hardened(self, addCT, makeResult, logic, hardened):
+        """As after a registration: who hardens it in the CT does not think of the lobes, which still lie on it."""
+        volumeNode = addCT(OBLIQUE)
+        putUnderTransform(volumeNode)
+        result = logic.measure(makeResult(volumeNode))
+        shares = [row["infection_percent"] for row in result.table]  # the transform scales all volumes alike
+        for name in hardened:
+            getattr(result, name).HardenTransform()
+        assert [row["infection_percent"] for row in logic.measure(result).table] == shares
+        assert 4 not in slicer.util.arrayFromVolume(logic.relabel(result, 0.5).candidatesNode), "nothing was corrected"
+
     def test_infection_beside_the_lung_belongs_to_the_nearest_lobe(self, addCT, makeResult, logic):
         volumeNode = ballsCT(addCT)
         result = makeResult(volumeNode)
@@ -454,6 +484,19 @@ class TestRelabelling:
         monkeypatch.setattr(fakebackend, "writeStudy", writeOld)
         result = makeResult(first.volumeNode, first.segmentationNode)
         assert result.probabilityNode is not None and result.candidatesNode is None
+        with pytest.raises(ValueError, match="of this result were deleted, or never made"):
+            logic.relabel(result, 0.4)
+
+    @pytest.mark.parametrize("name", ["probabilityNode", "candidatesNode"])
+    def test_without_an_image_that_was_not_saved_it_is_refused_in_words(
+        self, addCT, makeResult, logic, host, tmp_path, name
+    ):
+        """As by who leaves the large one out in the dialog that saves the scene: its node comes back without voxels."""
+        result = makeResult(addCT())
+        getattr(result, name).SetAndObserveImageData(None)
+        assert slicer.util.saveScene(str(tmp_path / "scene.mrb"), {})
+        slicer.util.loadScene(str(tmp_path / "scene.mrb"), {"clear": True})
+        (result,) = filter(None, map(logic.result, slicer.util.getNodesByClass("vtkMRMLSegmentationNode")))
         with pytest.raises(ValueError, match="of this result were deleted, or never made"):
             logic.relabel(result, 0.4)
 

@@ -248,6 +248,22 @@ def test_threshold_of_the_result_labels_anew_and_undo_takes_it_back(showResult, 
     assert panel.ui.resultThresholdSlider.value == 0.5 and not panel.ui.undoButton.enabled
 
 
+def test_undo_takes_back_what_the_slider_has_just_been_moved_to_and_no_more(showResult, host):
+    """Nothing is labelled yet, so the change before stays, with what was corrected since then."""
+    panel, result = showResult()
+    ui = panel.ui
+    ui.resultThresholdSlider.value = 0.6
+    host.waitUntil(lambda: ui.undoButton.enabled)
+    result.segmentationNode.GetSegmentation().RemoveSegment("Consolidation")
+    ui.resultThresholdSlider.value = 0.7
+    ui.undoButton.click()
+    assert ui.resultThresholdSlider.value == 0.6 and ui.undoButton.enabled
+    assert result.segmentationNode.GetSegmentation().GetSegment("Consolidation") is None
+    ui.undoButton.click()
+    assert ui.resultThresholdSlider.value == 0.5 and not ui.undoButton.enabled
+    assert result.segmentationNode.GetSegmentation().GetSegment("Consolidation")
+
+
 def test_go_to_disease(showResult, addCT):
     volumeNode = addCT(np.eye(3))
     values = slicer.util.arrayFromVolume(volumeNode)
@@ -506,11 +522,24 @@ def test_without_the_lungs_nothing_can_be_measured(showResult):
     panel, result = showResult()
     assert panel.ui.measureButton.enabled
     slicer.mrmlScene.RemoveNode(result.regionsNode)
-    panel.enter()
     ui = panel.ui
     controls = (ui.measureButton, ui.resultThresholdSlider, ui.saveHtmlButton, ui.savePdfButton, ui.exportDicomButton)
     for control in controls:
         assert not control.enabled and "press Apply" in control.toolTip
+    for box in (ui.showLobesBox, ui.show3DBox):
+        box.click()  # without an error
+
+
+def test_a_ct_whose_file_was_not_found_is_told(showResult, host):
+    """As in a scene whose CT was moved: its node comes without voxels."""
+    panel, result = showResult()
+    result.volumeNode.SetAndObserveImageData(None)
+    panel.enter()
+    ui = panel.ui
+    for control in (ui.measureButton, ui.saveHtmlButton, ui.savePdfButton):
+        assert not control.enabled and "its file was not found" in control.toolTip
+    ui.mostDiseaseButton.click()
+    assert "ValueError: “CT” has no voxels" in host.errors.pop()
 
 
 def test_numbers_follow_corrections(showResult):

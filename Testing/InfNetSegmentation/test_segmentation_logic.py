@@ -68,6 +68,15 @@ def test_a_lesion_is_where_it_is_in_the_patient(addCT, process):
     np.testing.assert_allclose(center, expected[:3], atol=1e-3)
 
 
+def test_it_is_said_where_a_transform_changes_the_size_of_the_ct(addCT, process):
+    volumeNode = addCT()
+    transformNode = putUnderTransform(volumeNode)
+    assert "changes its size or shape" in process(volumeNode).warnings[0]
+    turn = np.array([[0.8, -0.6, 0.0, 20], [0.6, 0.8, 0.0, -5], [0.0, 0.0, 1.0, 3], [0, 0, 0, 1]])
+    slicer.util.updateTransformMatrixFromArray(transformNode, turn)
+    assert process(volumeNode).warnings == ["thick slices"]
+
+
 def test_segments_carry_name_colour_and_terminology(addCT, process):
     segmentation = process(addCT()).segmentationNode.GetSegmentation()
     logic = slicer.modules.terminologies.logic()
@@ -226,6 +235,22 @@ def test_other_segments_are_not_moved(addCT, module, fakeBackend, monkeypatch):
     assert segmentationNode.GetSegmentation().GetNumberOfSegments() == 3
 
 
+def test_surfaces_become_voxels_again_unless_they_are_somebody_elses(addCT, process, labelsOf, fakeLabels):
+    """Slicer takes no label image into a segmentation whose source is surfaces."""
+    volumeNode = addCT()
+    result = process(volumeNode)
+    for node in (result.segmentationNode, result.regionsNode):
+        node.CreateClosedSurfaceRepresentation()
+        node.SetSourceRepresentationToClosedSurface()
+    process(volumeNode, result.segmentationNode)
+    np.testing.assert_array_equal(labelsOf(result.segmentationNode, volumeNode), fakeLabels(volumeNode))
+    contours = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "structure set")
+    contours.SetSourceRepresentationToClosedSurface()
+    contours.GetSegmentation().AddEmptySegment("heart", "Heart")
+    with pytest.raises(ValueError, match="“structure set” keeps other segments as surfaces"):
+        process(volumeNode, contours)
+
+
 def test_a_missing_label_image_leaves_no_node(addCT, module, fakeBackend):
     from InfNetSegmentationLib.BackendProcess import BackendError
 
@@ -318,11 +343,14 @@ def test_backend_error_is_raised_with_its_message(addCT, module, fakeBackend):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
-@pytest.mark.parametrize("volume", ["none", "empty"])
-def test_a_volume_without_voxels_is_refused(module, host, volume):
-    node = None if volume == "none" else slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
-    with pytest.raises(ValueError, match="voxels"):
-        module.InfNetSegmentationLogic().process(node)
+def test_what_is_no_ct_with_voxels_is_refused(module, host):
+    values = np.zeros((3, 4, 5, 3), np.uint8)
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    colours = slicer.util.addVolumeFromArray(values, nodeClassName="vtkMRMLVectorVolumeNode")
+    labels = slicer.util.addVolumeFromArray(values[..., 0], nodeClassName="vtkMRMLLabelMapVolumeNode")
+    for volume in (None, empty, "empty", colours, labels):
+        with pytest.raises(ValueError, match="Choose a CT volume that has voxels"):
+            module.InfNetSegmentationLogic(["/no/such/program"]).process(volume)
 
 
 def test_modules_load_without_torch_and_without_a_process():
