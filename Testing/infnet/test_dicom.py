@@ -700,6 +700,50 @@ def test_a_header_that_pydicom_cannot_read_is_told(tmp_path, capsys, whole, dama
     assert f"{path}: its header is damaged (" in last_event(capsys)["message"] and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "charsets"),
+    [
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", ["", "ISO 2022 IR 87"]),
+        ("Hong^Gildong=洪^吉洞=홍^길동", ["", "ISO 2022 IR 149"]),
+        ("Łukasiewicz^Zoë", "ISO 2022 IR 101"),
+    ],
+)
+def test_names_in_character_sets_of_east_asia_are_written_in_unicode(tmp_path, name, charsets):
+    ct = chest().ct
+    series = write_series(ct, tmp_path / "series", SpecificCharacterSet=charsets, PatientName=name, PatientID="17")
+    for path in series.iterdir():
+        image = pydicom.dcmread(path)
+        del image.StudyDescription
+        image.save_as(path)
+    sitk.WriteImage(random_labels(ct, 2), tmp_path / "labels.nrrd")
+    assert command(tmp_path / "labels.nrrd", "--series", series, "-o", tmp_path / "out") == 0
+    written = pydicom.dcmread(tmp_path / "out/findings.dcm")
+    assert (written.PatientName, written.SpecificCharacterSet) == (name, "ISO_IR 192")
+
+
+def test_slices_without_a_preamble_are_those_of_the_segmentation(tmp_path):
+    """As older archives keep them; GDCM reads them."""
+    ct = chest("LPS").ct
+    series = write_series(ct, tmp_path / "series")
+    images = dicom_images(series)
+    for path in series.iterdir():
+        image = pydicom.dcmread(path)
+        del image.file_meta, image.preamble
+        image.save_as(path, implicit_vr=True, little_endian=True)
+    labels = random_labels(ct, 2)
+    sitk.WriteImage(labels, tmp_path / "labels.nrrd")
+    assert command(tmp_path / "labels.nrrd", "--series", series, "-o", tmp_path / "out") == 0
+    assert_shows(pydicom.dcmread(tmp_path / "out/findings.dcm"), labels, images)
+
+
+def test_images_of_one_uid_are_refused(tmp_path, capsys):
+    ct = chest().ct
+    series = write_series(ct, tmp_path / "series", SOPInstanceUID="1.2.3")
+    sitk.WriteImage(random_labels(ct, 2), tmp_path / "labels.nrrd")
+    assert command(tmp_path / "labels.nrrd", "--series", series, "-o", tmp_path / "out") == InputError.exit_status
+    assert "the same SOP Instance UID" in last_event(capsys)["message"]
+
+
 @pytest.mark.parametrize("keyword", ["FrameOfReferenceUID", "StudyInstanceUID"])
 def test_images_that_nothing_can_refer_to_are_refused(tmp_path, capsys, keyword):
     ct = chest().ct

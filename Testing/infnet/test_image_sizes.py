@@ -96,6 +96,24 @@ def test_a_wrong_length_in_a_dicom_header_takes_no_memory(ct, series, tmp_path):
     assert growth < 40
 
 
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_a_wrong_length_of_an_item_is_found_with_and_without_types(ct, tmp_path, syntax):
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("test_dicom").write_series(ct, tmp_path / "series")
+    path = tmp_path / "series/005.dcm"
+    image = pydicom.dcmread(path)
+    image.ReferencedImageSequence = [pydicom.Dataset()]
+    image.ReferencedImageSequence[0].ReferencedSOPInstanceUID = "1.2.3"
+    image.file_meta.TransferSyntaxUID = syntax
+    image.save_as(path, implicit_vr=syntax == "1.2.840.10008.1.2", little_endian=True)
+    read_image(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\xfe\xff\x00\xe0") + 7] = 0x20  # half a gigabyte
+    path.write_bytes(data)
+    with pytest.raises(UnreadableImageError, match="a length in its header is wrong"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("numbers", [(1,), (5,), range(1, 25)])
 @pytest.mark.parametrize("what", MORE_PIXELS)
 def test_dicom_slices_of_more_pixels_than_they_hold_are_refused(ct, tmp_path, what, numbers):

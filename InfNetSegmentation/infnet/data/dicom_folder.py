@@ -1,20 +1,24 @@
 """A CT from a folder of DICOM slices: which belong to it, in which order, and what is odd about them."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from infnet.data.dicom_lengths import lengths_fit, starts_as_dicom
+from infnet.data.dicom_positions import frames_in_order, position_warnings
 from infnet.data.itk_names import itk_name
 from infnet.errors import GeometryError, InputError, UnreadableImageError
 
-_CT_IMAGE_STORAGE = b"1.2.840.10008.5.1.4.1.1.2\0"  # DICOM PS3.4, B.5; padded to an even length
-_SHIFTED_MM = 0.5
-_TURNED = 0.01  # of a direction cosine, which headers hold to some digits only
+_CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"  # DICOM PS3.4, B.5
+_CT_CLASSES = (_CT_IMAGE_STORAGE, f"{_CT_IMAGE_STORAGE}.1", f"{_CT_IMAGE_STORAGE}.2")  # single-frame, enhanced, legacy
+_IS_CT_IMAGE = b"\x02\0\x02\0UI\x1a\0" + _CT_IMAGE_STORAGE.encode() + b"\0"  # Media Storage SOP Class UID
+_SAME_MM = 1e-3
+_UNTURNED = "1\\0\\0\\0\\1\\0"
 
 
 @contextmanager
@@ -29,10 +33,10 @@ def without_itk_warnings() -> Iterator[None]:
 
 
 def dicom_files(folder: Path) -> tuple[Sequence[str], list[str]]:
-    """The files of a folder's longest DICOM series, in the order of the volume's slices, and warnings.
+    """The files of a folder's longest CT series, in the order of the volume's slices, and warnings.
 
-    Raises `UnreadableImageError` where there is none, or where slices are damaged; `InputError` where two series are
-    the longest.
+    Without a CT, they are those of the longest other series. Raises `UnreadableImageError` where there is none, or
+    where slices are damaged; `InputError` where two series are the longest.
     """
     _refuse_odd_entries(folder)
     _refuse_wrong_lengths(folder)
@@ -46,26 +50,37 @@ def dicom_files(folder: Path) -> tuple[Sequence[str], list[str]]:
         raise UnreadableImageError(
             f"{folder}: no DICOM images in this folder; name the one that holds them, subfolders are not searched."
         )
-    counts = Counter({uid: len(files) for uid, files in series.items()}).most_common()
+    images = {uid: _kind_and_images(files) for uid, files in series.items()}
+    used, *others = sorted(series, key=lambda uid: images[uid][:2], reverse=True)
+    _, count, number = images[used]
     warnings = []
-    if len(counts) > 1:
-        if counts[0][1] == counts[1][1]:
+    if others:
+        if images[used][:2] == images[others[0]][:2]:
+            equal = [f"{images[uid][2]}, {uid}" for uid in series if images[uid][:2] == images[used][:2]]
             raise InputError(
-                f"{folder}: several DICOM series of {counts[0][1]} images each ({', '.join(series)}); "
-                "put the one to use into a folder of its own."
+                f"{folder}: several DICOM series of {count} images each ({'; '.join(equal[:3])}"
+                f"{'; …' if len(equal) > 3 else ''}); put the one to use into a folder of its own."
             )
+        left_out = ", ".join(f"{images[uid][2]} ({images[uid][1]})" for uid in others[:3])
         warnings.append(
-            f"The folder has {len(counts)} DICOM series; used is the longest, {counts[0][0]}, of {counts[0][1]} images."
+            f"The folder has {len(series)} DICOM series; used is the longest CT, {number}, {used} ({count} images), "
+            f"not {left_out}{', …' if len(others) > 3 else ''}. To use another, put it into a folder of its own."
         )
-    return series[counts[0][0]], warnings
+    return series[used], warnings
 
 
 def read_dicom_folder(folder: Path) -> tuple[sitk.Image, list[str]]:
-    """The volume of a folder's longest series, and warnings. Raises `UnreadableImageError` or `InputError`."""
+    """The volume of a folder's longest CT series, and warnings.
+
+    Raises `UnreadableImageError`, `InputError`, or `GeometryError` where its images do not tell their positions.
+    """
     reader = sitk.ImageSeriesReader()
     reader.ForceOrthogonalDirectionOff()  # the slices of a tilted gantry are not straight above each other
     try:
         files, warnings = dicom_files(folder)
+        if len(files) == 1:
+            image, more_warnings = frames_in_order(sitk.ReadImage(files[0]), Path(files[0]))
+            return image, warnings + more_warnings
         warnings += _slice_position_warnings(folder, files)
         reader.SetFileNames(files)
         return reader.Execute(), warnings
@@ -74,6 +89,20 @@ def read_dicom_folder(folder: Path) -> tuple[sitk.Image, list[str]]:
             f"{folder}: its DICOM images do not make one volume, being of several sizes or damaged; "
             "put the slices of one CT into a folder of their own."
         ) from error
+
+
+def header_values(file: str, *tags: str) -> list[str]:
+    """The values of ``tags`` in the header of a file; "" for what it lacks."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(file)
+    reader.ReadImageInformation()
+    return [reader.GetMetaData(tag).strip("\0 ") if reader.HasMetaDataKey(tag) else "" for tag in tags]
+
+
+def _kind_and_images(files: Sequence[str]) -> tuple[bool, int, str]:
+    """Of a series: whether it is a CT, how many images it has, and its number in words, by its first file."""
+    kind, frames, number = header_values(files[0], "0008|0016", "0028|0008", "0020|0011")
+    return kind in _CT_CLASSES, len(files) * int(frames or 1), f"number {number}" if number else "without a number"
 
 
 def _refuse_odd_entries(folder: Path) -> None:
@@ -93,11 +122,11 @@ def _refuse_damaged_slices(folder: Path, images: set[str]) -> None:
     endings = {Path(image).suffix for image in images} or {".dcm"}
     damaged = []
     for file in sorted(folder.iterdir()):
-        if file.name not in images and file.is_file():
+        if file.name not in images and file.is_file() and not file.name.startswith("."):
             start = _start(file)
             is_dicom = starts_as_dicom(start)
             is_like_slices = file.suffix in endings and not (start if file.suffix == "" else is_dicom)
-            if is_like_slices or (is_dicom and _CT_IMAGE_STORAGE in start):
+            if is_like_slices or (is_dicom and _IS_CT_IMAGE in start):
                 damaged.append(file.name)
     _refuse(folder, damaged)
 
@@ -119,45 +148,36 @@ def _refuse(folder: Path, damaged: Sequence[str]) -> None:
 
 
 def _slice_position_warnings(folder: Path, files: Sequence[str]) -> list[str]:
-    """Gaps and shifts between slices that a volume cannot show.
+    """What `position_warnings` tells of slices, and whether they are of acquisitions that lie between each other.
 
-    Raises `InputError` for slices that are doubled, `GeometryError` for one that is turned, ValueError for damaged
-    positions.
+    Raises what that raises, `InputError` for several volumes in one series, ValueError for slices of several sizes.
     """
-    origins, cosines = [], []
-    reader = sitk.ImageFileReader()
-    for file in files:
-        reader.SetFileName(file)
-        reader.ReadImageInformation()
-        if not (reader.HasMetaDataKey("0020|0032") and reader.HasMetaDataKey("0020|0037")):
-            return []
-        origins.append(np.array(reader.GetMetaData("0020|0032").split("\\"), float))
-        cosines.append(np.array(reader.GetMetaData("0020|0037").split("\\"), float))
-    if not np.isfinite([*origins, *np.reshape(cosines, (-1, 3))]).all():
-        raise ValueError("a position that is no number")
-    usual = np.median(cosines, axis=0)
-    turned = abs(cosines - usual).max(axis=1)
-    if turned.max() > _TURNED:
+    tags = "0020|0032", "0020|0037", "0028|0030", "0028|0008", "0020|0012"
+    values = [header_values(file, *tags) for file in files]
+    positions, orientations, spacings, frames, acquisitions = zip(*values, strict=True)
+    if any(int(count or 1) > 1 for count in frames):
+        raise InputError(
+            f"{folder}: several images of many frames in one series; put the one to use into a folder of its own."
+        )
+    if not (all(positions) and all(spacings)):
         raise GeometryError(
-            f"{files[turned.argmax()]}: turned against the other slices of its series; put the slices of one volume, "
-            "without scout and reformatted images, into a folder of their own."
+            f"{folder}: its images do not tell where they lie (Image Position) or how large their pixels are (Pixel "
+            "Spacing); export the series again with its geometry."
         )
-    normal = np.cross(usual[:3], usual[3:])
-    positions = np.array(origins) @ normal
-    gaps = np.diff(np.sort(positions))
-    if not len(gaps):
-        return []
-    if gaps.min() < 0.01:
-        raise InputError(f"{folder}: several images of the series are at one position; separate its phases first.")
-    warnings = []
-    if gaps.max() - gaps.min() > 0.1 * np.median(gaps):
+    pixels = _numbers(spacings)
+    if not np.allclose(pixels, pixels[0], rtol=0, atol=_SAME_MM):
+        raise ValueError("pixels of several sizes")
+    cosines = _numbers([orientation or _UNTURNED for orientation in orientations])
+    warnings = position_warnings(folder, [Path(file).name for file in files], _numbers(positions), cosines)
+    if not all(orientations):
+        warnings.append("The images do not tell how they lie (Image Orientation): taken as those of a supine patient.")
+    changes = sum(one != other for one, other in pairwise(acquisitions))
+    if changes >= len(set(acquisitions)):
         warnings.append(
-            f"The slices are not evenly spaced ({gaps.min():.2f} to {gaps.max():.2f} mm): some may be missing, and "
-            "volumes and positions are approximate."
+            "Slices of several acquisitions lie between each other: unless all are of one breath-hold, separate them."
         )
-    first, last = int(np.argmin(positions)), int(np.argmax(positions))
-    along = (positions - positions[first]) / (positions[last] - positions[first])
-    straight = origins[first] + along[:, None] * (origins[last] - origins[first])
-    if (shift := np.linalg.norm(origins - straight, axis=1).max()) > _SHIFTED_MM:
-        warnings.append(f"The slices are shifted by up to {shift:.1f} mm in their plane: positions are approximate.")
     return warnings
+
+
+def _numbers(values: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([value.split("\\") for value in values], float)

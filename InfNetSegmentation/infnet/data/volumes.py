@@ -1,5 +1,6 @@
 """Chest CTs from files and DICOM folders, checked; images to files, whole or not at all."""
 
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from infnet.data.dicom_folder import dicom_files, read_dicom_folder, without_itk_warnings
+from infnet.data.dicom_folder import dicom_files, header_values, read_dicom_folder, without_itk_warnings
+from infnet.data.dicom_lengths import starts_as_dicom
+from infnet.data.dicom_positions import frames_in_order
 from infnet.data.files import written_whole
 from infnet.data.integrity import COMPLEX, NIFTI_ENDINGS, damage, inflates_to_its_voxels, write_checked
 from infnet.data.itk_names import itk_name
@@ -73,11 +76,8 @@ def read_image(path: Path) -> sitk.Image:
 
 def dicom_tags(path: Path, *tags: str) -> list[str]:
     """The values of ``tags`` ("0020|000e") in a CT's DICOM header, that of the series used; "" for what it lacks."""
-    reader = sitk.ImageFileReader()
     with without_itk_warnings():
-        reader.SetFileName(dicom_files(path)[0][0] if path.is_dir() else itk_name(path))
-        reader.ReadImageInformation()
-    return [reader.GetMetaData(tag).strip("\0 ") if reader.HasMetaDataKey(tag) else "" for tag in tags]
+        return header_values(dicom_files(path)[0][0] if path.is_dir() else itk_name(path), *tags)
 
 
 def write_image(image: sitk.Image, path: Path) -> None:
@@ -120,7 +120,10 @@ def _read(path: Path) -> tuple[sitk.Image, list[str]]:
                 return read_dicom_folder(path)
             if not path.is_file():
                 raise InputNotFoundError(f"{path}: no such file or folder.")
-            return _read_file(path), []
+            image = _read_file(path)
+            with path.open("rb") as file:
+                is_dicom = starts_as_dicom(file.read(132))
+            return frames_in_order(image, path) if is_dicom else (image, [])
     except UnicodeEncodeError as error:  # ITK would end the process
         raise InputError(f"{path}: the name is not in UTF-8; rename it.") from error
     except OSError as error:
@@ -142,6 +145,11 @@ def _read_file(path: Path) -> sitk.Image:
             _check_undamaged(path)
         return reading.result()
     except (RuntimeError, EOFError) as error:
+        if zipfile.is_zipfile(path) or path.name == "DICOMDIR":
+            raise UnreadableImageError(
+                f"{path}: no image but a ZIP file or the index of a CD; unpack it, and name the folder that holds the "
+                "slices of the CT."
+            ) from error
         reason = str(error).strip().splitlines()[-1]
         if is_out_of_memory(error):
             raise OutOfMemoryError(

@@ -1,5 +1,6 @@
 """The DICOM series that a result was computed on, and a result's images in the order of its slices."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def read_series(folder: Path, series_uid: str | None = None, trust_hu: bool = Fa
     left_out: set[str] = set()
     for file in files:
         try:
-            images.append(dcmread(file, stop_before_pixels=True))
+            images.append(dcmread(file, stop_before_pixels=True, force=True))  # without its preamble too
             _make_usable(images[-1], images[0], file, distance, left_out)
         except InputError:
             raise
@@ -125,6 +126,11 @@ def read_series(folder: Path, series_uid: str | None = None, trust_hu: bool = Fa
             if is_out_of_memory(error):
                 raise
             raise UnreadableImageError(f"{file}: its header is damaged ({error}); copy the series again.") from error
+    if len({image.SOPInstanceUID for image in images}) < len(images):
+        raise InputError(
+            f"{folder}: several images of the series have the same SOP Instance UID, so that no DICOM object can tell "
+            "them apart; export or anonymise it again."
+        )
     if left_out:
         warnings.append(f"Left out, being of no form that DICOM has for it: {', '.join(sorted(left_out))}.")
     series = SourceSeries(ct, images, warnings)
@@ -138,11 +144,11 @@ def _make_usable(image: Dataset, first: Dataset, file: str, distance: float, lef
 
     Raises `InputError` where nothing can refer to it, and any error where its header is damaged.
     """
+    if image.get("SOPClassUID", CTImageStorage) != CTImageStorage:
+        raise InputError(f"{file}: {image.SOPClassUID.name}, where one CT slice a file is needed.")
     missing = [keyword for keyword in _NEEDED if not image.get(keyword)]
     if missing:
         raise InputError(f"{file}: without {', '.join(missing)}, no DICOM object can refer to this image.")
-    if image.SOPClassUID != CTImageStorage:
-        raise InputError(f"{file}: {image.SOPClassUID.name}, where one CT slice a file is needed.")
     if not np.allclose(image.ImageOrientationPatient, first.ImageOrientationPatient, atol=_TOLERANCE_COSINES):
         raise GeometryError(f"{file}: turned against the other slices of its series; put them into another folder.")
     for keyword in _MAY_BE_EMPTY:
@@ -151,6 +157,8 @@ def _make_usable(image: Dataset, first: Dataset, file: str, distance: float, lef
             left_out.add(keyword)
         if not value or keyword in left_out:
             setattr(image, keyword, None)
+    if re.search("ISO 2022|ISO_IR 6$", str(image.get("SpecificCharacterSet"))):  # not all of which highdicom takes
+        image.SpecificCharacterSet = "ISO_IR 192"  # pydicom has read the values by the other one
     # highdicom copies these, and scanners write them with a sign, of last digits that differ, or not at all.
     image.SpacingBetweenSlices = DS(distance, auto_format=True)
     image.SliceThickness = image.get("SliceThickness") or image.SpacingBetweenSlices
