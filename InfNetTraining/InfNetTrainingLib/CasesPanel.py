@@ -4,6 +4,7 @@ import slicer
 from InfNetSegmentationLib.SceneCTs import offerCTs
 from slicer.i18n import tr as _
 
+from InfNetTrainingLib.PanelWords import inPanelWords
 from InfNetTrainingLib.SceneCases import checkCase, usesText
 from InfNetTrainingLib.TrainingParameters import unusedFolder
 
@@ -77,10 +78,10 @@ class CasesPanel:
             if error and error.code == "cancelled":  # the panel was closed
                 return
             if error:
-                slicer.util.errorDisplay(_("The slices could not be made.\n\n{}").format(error))
+                slicer.util.errorDisplay(_("The slices could not be made.\n\n{}").format(inPanelWords(str(error))))
                 return
             if result["failed"]:
-                causes = "\n".join(f"{name}: {cause}" for name, cause in result["failed"].items())
+                causes = "\n".join(f"{name}: {inPanelWords(cause)}" for name, cause in result["failed"].items())
                 slicer.util.warningDisplay(_("Some CTs were left out.\n\n{}").format(causes))
             if self._parameterNode:
                 setattr(self._parameterNode, f"{kind}Folder", Path(folder))

@@ -3,6 +3,7 @@ from InfNetSegmentationLib.Dependencies import ensureInstalled
 from InfNetSegmentationLib.Remedies import wrappable
 from slicer.i18n import tr as _
 
+from InfNetTrainingLib.PanelWords import inPanelWords
 from InfNetTrainingLib.RunPanel import bytesText, durationText
 
 
@@ -61,7 +62,7 @@ class EstimatePanel:
         if error is None:
             self._say("\n".join(estimateLines(estimate)))
         elif error.code != "cancelled":
-            self._say(_("No estimate: {}").format(error))
+            self._say(_("No estimate: {}").format(inPanelWords(str(error))))
         if self._config is None or (error and error.code == "cancelled"):  # it is of other parameters, or of none
             self._ui.estimateLabel.visible = False
         self._onStateChanged()

@@ -11,6 +11,7 @@ from InfNetSegmentationLib.BackendLines import NewLines
 from InfNetSegmentationLib.CrashMessage import crashMessage
 from slicer.i18n import tr as _
 
+from InfNetTrainingLib.PanelWords import inPanelWords
 from InfNetTrainingLib.ProcessIdentity import startTime
 from InfNetTrainingLib.Schedule import Schedule
 from InfNetTrainingLib.SshErrors import scriptCommand, sshError
@@ -138,7 +139,7 @@ class RunReader:
 
     def _errorOf(self, told):
         if told.error:
-            return told.error
+            return inPanelWords(told.error)
         if told.exitStatus is not None:
             return crashMessage(told.exitStatus, told.lastLines)
         remote = self._note.get("remote")

@@ -117,7 +117,7 @@ def ignoreStop(options):
 
 
 def fail(options):
-    send("error", code="input", message="Slice 7 is damaged.")
+    send("error", code="input", message="Slice 7 is damaged (--extra).")
     sys.exit(3)
 
 

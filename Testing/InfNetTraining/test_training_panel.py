@@ -379,9 +379,35 @@ def test_a_run_that_is_begun_in_a_terminal_is_followed(openReadyPanel, host, tmp
 def test_a_failed_run_tells_its_true_cause(openReadyPanel, host):
     panel = openReadyPanel("error")
     run(panel, host, until="failed")
-    assert panel.ui.stageLabel.text == "Failed: Slice 7 is damaged."
-    assert "Slice 7 is damaged." in panel.ui.logText.plainText
+    assert panel.ui.stageLabel.text == "Failed: Slice 7 is damaged (“Extra slices”)."
+    assert "Slice 7 is damaged (--extra)." in panel.ui.logText.plainText
     assert panel.ui.applyButton.text == "Resume"
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "The device 'cuda:7' is not available here; use --device auto or cpu.",
+            "The device 'cuda:7' is not available here; use “Automatic” or “Processor (CPU)” as device.",
+        ),
+        (
+            "The training has diverged. Begin again with less than a learning rate of 1, or --precision 32.",
+            "The training has diverged. Begin again with less than a learning rate of 1, or “float32” as precision.",
+        ),
+        ("It needs two or more (--k, --rounds).", "It needs two or more (“K”, “Rounds”)."),
+        ("training needs two or more (--healthy-share?).", "training needs two or more."),
+        (
+            "Export it with its rescale slope; if it is right as it is, insist with --trust-hu (infnet segment).",
+            "Export it with its rescale slope.",
+        ),
+        ("/data/a--k/1.png: (60, 72), but its slice is (72, 60).",) * 2,
+    ],
+)
+def test_errors_of_the_backend_name_the_controls_of_the_panel(module, message, told):
+    from InfNetTrainingLib.PanelWords import inPanelWords
+
+    assert inPanelWords(message) == told
 
 
 def chooseSemiSupervised(panel, tmp_path):

@@ -133,7 +133,7 @@ def test_a_run_that_does_not_stop_is_ended_by_force(logicFor, config):
 
 
 @pytest.mark.parametrize(
-    ("scenario", "cause"), [("error", "Slice 7 is damaged."), ("crash", "something broke deep inside")]
+    ("scenario", "cause"), [("error", "Slice 7 is damaged (“Extra slices”)."), ("crash", "something broke deep inside")]
 )
 def test_a_failed_run_tells_its_true_cause(logicFor, config, scenario, cause):
     logic = logicFor(scenario)

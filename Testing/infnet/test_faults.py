@@ -752,6 +752,11 @@ def test_a_list_of_slices_that_cannot_be_one_parts_no_volume(toy_slices, content
         read_labelled_slices(toy_slices)
 
 
+def test_a_list_that_is_there_for_something_else_does_not_matter(toy_slices):
+    (toy_slices / "slices.csv").write_text("split,id,width,height\ntrain,0,64,64\n", encoding="utf-8")
+    assert [s.volume for s in read_labelled_slices(toy_slices)] == [None] * 6
+
+
 def test_a_list_of_slices_as_spreadsheets_write_it_is_read(toy_slices):
     (toy_slices / "slices.csv").write_text(LISTING, encoding="utf-8-sig")
     assert [s.volume for s in read_labelled_slices(toy_slices)] == ["0", "0", "1", "1", "2", "2"]

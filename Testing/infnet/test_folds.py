@@ -48,6 +48,34 @@ def test_the_list_beside_the_slices_is_heeded(tmp_path, column):
     check_folds([replace(s, volume=None) for s in slices], 3)
 
 
+@pytest.mark.parametrize("rows", ["File,Patient\n{}.PNG,{}", "file, patient\n{}, {} "], ids=["endings", "spaces"])
+def test_a_list_written_by_hand_keeps_slices_of_a_patient_together(tmp_path, rows):
+    header, row = rows.split("\n")
+    folder = make_slices(tmp_path / "labelled", 6)
+    (folder / "slices.csv").write_text("\n".join([header, *(row.format(i, "ab"[i % 2]) for i in range(6))]))
+    assert [s.volume for s in read_labelled_slices(folder)] == ["a", "b"] * 3
+
+
+def test_a_list_of_other_slices_is_refused(tmp_path):
+    """As if there were none, slices of one patient would be both trained on and held out."""
+    folder = make_slices(tmp_path / "labelled", 2)
+    (folder / "slices.csv").write_text("file,patient\nslice0,a\nslice1,a\n")
+    with pytest.raises(InputError, match=r"slices\.csv: its column file names none of the slices in Imgs"):
+        read_labelled_slices(folder)
+
+
+def test_a_picture_that_is_there_twice_is_not_both_learnt_and_held_out(tmp_path):
+    slices = read_labelled_slices(make_slices(tmp_path / "labelled", 4))
+    twice = [*slices, replace(slices[0], stem="again")]
+    dealt = [{s.stem for s in hold_out(slices, 2, index, 0)[1]} for index in (0, 1)]
+    assert sorted(map(len, dealt)) == [2, 2], "others are dealt as they were"
+    with pytest.raises(InputError, match=r"the same picture as \w+, which is held out"):
+        for index in range(5):
+            hold_out(twice, 5, index, 0)
+    same_fold = [replace(s, volume="ct" if s.stem in ("0", "again") else s.stem) for s in twice]
+    assert sorted(len(hold_out(same_fold, 4, index, 0)[1]) for index in range(4)) == [1, 1, 1, 2]
+
+
 def test_extra_slices_of_a_ct_that_is_held_out_are_not_trained_on(tmp_path):
     labelled = read_labelled_slices(make_slices(tmp_path / "labelled", 6))
     others = read_labelled_slices(make_slices(tmp_path / "extra", 4, seed=1))

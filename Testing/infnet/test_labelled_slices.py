@@ -85,6 +85,9 @@ def test_missing_and_misfitting_masks_are_named(toy_slices):
     (toy_slices / "GT" / "3.png").unlink()
     with pytest.raises(InputNotFoundError, match=r"3\.png"):
         read_labelled_slices(toy_slices)
+    Image.new("L", (60, 72)).save(toy_slices / "GT" / "3.TIF", "TIFF")
+    with pytest.raises(InputNotFoundError, match=r"every slice in Imgs needs one\. Save 3\.TIF as 3\.png\."):
+        read_labelled_slices(toy_slices)
     Image.new("L", (5, 5)).save(toy_slices / "GT" / "3.png")
     with pytest.raises(InputError, match=r"3\.png.*\(5, 5\)"):
         read_labelled_slices(toy_slices)
@@ -221,9 +224,9 @@ def png_of(side):
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
 
 
-def picture(mode, kind):
+def picture(mode, kind, **options):
     file = io.BytesIO()
-    Image.new(mode, (6, 5)).save(file, kind)
+    Image.new(mode, (6, 5)).save(file, kind, **options)
     return file.getvalue()
 
 
@@ -234,9 +237,11 @@ def picture(mode, kind):
         (png_of(11_000), "121000000 pixels"),  # Pillow alone warns, and reads on
         (picture("LAB", "TIFF"), "save it as 8-bit grey"),
         (picture("L", "GIF"), "not a readable image"),
+        (picture("RGBA", "PNG"), "is transparent in part"),  # a mask drawn on a layer of its own
+        (picture("L", "TIFF", save_all=True, append_images=[Image.new("L", (6, 5))]), "holds several pictures"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 5\n%%EndComments\nshowpage\n", "not a readable image"),
     ],
-    ids=["too large", "large", "colours", "another kind", "a program"],
+    ids=["too large", "large", "colours", "another kind", "transparent", "stack", "a program"],
 )
 def test_pictures_that_are_no_slices_are_refused(tmp_path, data, told):
     """Of no size that memory cannot hold, and of none of the kinds for which Pillow starts another program."""

@@ -364,6 +364,19 @@ def test_a_network_that_tells_the_findings_apart_teaches_and_learns_them(data, c
     assert "do not tell the findings apart" in capsys.readouterr().err
 
 
+def test_a_gate_is_learnt_though_all_pseudo_labels_show_infection(data, capsys):
+    """The pre-training, on these alone, could not teach it."""
+    (data / "maps").mkdir()
+    for path in (data / "unlabelled" / "Imgs").iterdir():
+        Image.fromarray(np.full((72, 60), 200, np.uint8)).save(data / "maps" / path.name)
+    healthy = data / "labelled" / "GT" / "0.png"
+    Image.new("L", Image.open(healthy).size).save(healthy)
+    schedule = ["--pre-training-epochs", "1", "--epochs", "1", "--pseudo-labels", str(data / "maps")]
+    assert main(command(data, *OPTIONS, *schedule, "--network-option", "gate_head=true")) == 0
+    training = json.loads((data / "run" / "model" / "run.json").read_text())["training"]
+    assert "random: gate_head" in training["initial_weights"]
+
+
 def test_pseudo_labels_that_are_there_already_take_the_place_of_algorithm_1(data, trainings):
     (data / "maps").mkdir()
     for path in (data / "unlabelled" / "Imgs").iterdir():

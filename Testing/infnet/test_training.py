@@ -107,6 +107,7 @@ def test_what_the_slices_do_not_show_cannot_be_learnt(toy_slices, tmp_path):
     binary = [replace(s, labels=s.labels.clip(0, 1)) for s in slices]
     soft = [*slices, replace(slices[0], soft=slices[0].labels * 100)]
     healthy = replace(slices[0], labels=slices[0].labels * 0)
+    inverted = [replace(s, labels=(s.labels == 0).astype(np.uint8)) for s in slices]
     findings = preset("modern", "findings", network_options={"base_channels": 4}, **SMALL)
     for chosen, recipe, message in (
         (binary, findings, "label 2"),
@@ -118,6 +119,7 @@ def test_what_the_slices_do_not_show_cannot_be_learnt(toy_slices, tmp_path):
         ([*slices, healthy], tiny({"gate_head": True}, healthy_share=0.0), "--healthy-share above 0"),
         ([*slices, healthy], tiny({"gate_head": True}, synthetic_lesions=1.0), "--synthetic-lesions below 1"),
         (slices[:1], tiny(), "two or more"),
+        (inverted, tiny(), "invert them"),
         ([slices[0], healthy, healthy], tiny(healthy_share=0.4), "1 labelled slice"),
     ):
         with pytest.raises(InputError, match=message):
@@ -288,6 +290,20 @@ def test_two_checkpoints_are_kept_and_the_newest_readable_one_is_used(toy_slices
         fit(slices, recipe, run, "cpu")
 
 
+@pytest.mark.parametrize("change", [{"options": {"batch_norm": True}}, {"epochs": 3}], ids=["network", "length"])
+def test_a_checkpoint_of_another_training_is_told(change, toy_slices, tmp_path):
+    """Its run.json is that of the training, as where somebody has copied the checkpoint alone."""
+    slices, recipe = read_labelled_slices(toy_slices), {"epochs": 2}
+    fit(slices, tiny(**{**recipe, **change}), tmp_path / "other", "cpu")
+    fit(slices, tiny(**recipe), tmp_path / "run", "cpu")
+    (newest,) = (tmp_path / "other" / "checkpoints").glob("*.ckpt")
+    for own in (tmp_path / "run" / "checkpoints").glob("*.ckpt"):
+        own.unlink()
+    newest.rename(tmp_path / "run" / "checkpoints" / newest.name)
+    with pytest.raises(InputError, match=rf"{newest.name}: of another training than its run.json tells; remove it"):
+        fit(slices, tiny(**recipe), tmp_path / "run", "cpu")
+
+
 def test_a_killed_training_goes_on_to_the_bits_of_an_undisturbed_one(toy_slices, tmp_path):
     """A process that writes a checkpoint after every step, killed at once after different times; then finished."""
     script = (
@@ -383,6 +399,24 @@ def test_a_network_that_pools_an_image_to_a_pixel_learns_from_one_image(network,
     module.parts = 1
     module._loss_in_parts(batch).backward()
     assert pooled[2].running_mean.any(), "of several images the statistics are those of batch normalisation"
+
+
+def test_one_small_image_that_cannot_be_normalised_is_told_before_the_training(toy_slices, tmp_path, monkeypatch):
+    """Inf-Net's coarsest features of 32 pixels are one pixel: as the share of a process, and where memory is short."""
+    slices, small = read_labelled_slices(toy_slices), {**SMALL, "batch_size": 2, "encoder_weights": "none"}
+    recipe = Recipe(epochs=1, scales=(0.5, 1.0), **small)
+    with pytest.raises(InputError, match="one image of a batch, and one image of 32 pixels has nothing to normalise"):
+        fit(slices, recipe, tmp_path / "run", "cpu", devices=2)
+    assert not (tmp_path / "run").exists()
+
+    def no_memory(module, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(InfectionModule, "loss", no_memory)
+    with pytest.raises(OutOfMemoryError, match="a batch of 2 at once, and one image of 32 pixels"):
+        fit(slices, recipe, tmp_path / "run", "cpu")
+    fit_module._check_parts(replace(recipe, scales=(1.0,)), [1], 1, torch.device("cpu"))
+    fit_module._check_parts(recipe, [1], 1, torch.device("cuda"))  # whose processes normalise together
 
 
 def test_no_memory_for_one_slice_is_told(toy_slices, tmp_path, monkeypatch):

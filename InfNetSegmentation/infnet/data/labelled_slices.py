@@ -5,6 +5,7 @@ has ``Soft``, whatever its values are. Beside it, ``Consolidation/STEM.png``, th
 there is infection, may tell the findings apart.
 """
 
+import glob
 import hashlib
 import warnings
 from collections import Counter
@@ -16,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infnet.data.listing import volumes_of
+from infnet.data.listing import IMAGE_SUFFIXES, LISTING, volumes_of
 from infnet.errors import InputError, InputNotFoundError, UnreadableImageError
 
 _PAPERS_GREYS = (0, 38, 75)  # of the labels' colours in Fan et al.: black, dark red and dark green
 _MASK_SOFTNESS = 30  # grey values by which JPEG and smooth drawing change a mask's black and white
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 _FORMATS = ("JPEG", "PNG", "BMP", "TIFF")  # whatever a file's name is: of some others, Pillow starts programs
 _DAMAGE = (  # what Pillow raises for damaged files
     OSError,
@@ -187,7 +187,9 @@ def read_soft_truths(
 def read_fitting(slice_: Slice, path: Path, read: Callable[[Path], NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """The mask or map of a slice. Raises InputError where it is missing or of another size."""
     if not path.is_file():
-        raise InputNotFoundError(f"{path}: missing; every slice in Imgs needs one.")
+        others = path.parent.glob(f"{glob.escape(path.stem)}.*")
+        instead = "".join(f" Save {other.name} as {path.name}." for other in others)
+        raise InputNotFoundError(f"{path}: missing; every slice in Imgs needs one.{instead}")
     map_ = read(path)
     if map_.shape != slice_.image.shape:
         raise InputError(f"{path}: {map_.shape}, but its slice is {slice_.image.shape}. Remove or mend it.")
@@ -207,12 +209,16 @@ def digest(slices: Iterable[Slice]) -> str:
     return sha256.hexdigest()
 
 
-def _with_volumes(slices: Iterable[LabelledSlice], folder: Path) -> list[LabelledSlice]:
+def _with_volumes(slices: Sequence[LabelledSlice], folder: Path) -> list[LabelledSlice]:
     volumes = volumes_of(folder)
+    if volumes and not any(s.stem in volumes for s in slices):
+        raise InputError(f"{folder / LISTING}: its column file names none of the slices in Imgs; name them there.")
     return [replace(s, volume=volumes.get(s.stem)) for s in slices]
 
 
 def _as_grey(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    if "A" in image.getbands() and image.getchannel("A").getextrema() != (255, 255):  # what shows through, nobody knows
+        raise UnreadableImageError(f"{path}: is transparent in part; save it as 8-bit grey, without transparency.")
     try:
         return np.asarray(image.convert("L"))
     except ValueError as error:  # colours that Pillow can read but not convert, such as LAB
@@ -227,6 +233,8 @@ def _open(path: Path) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(path, formats=_FORMATS)
             image.load()
+        if getattr(image, "n_frames", 1) > 1:
+            raise UnreadableImageError(f"{path}: holds several pictures; save each as a file of its own.")
     except _DAMAGE as error:
         raise UnreadableImageError(f"{path}: not a readable image ({error}); save it again, or take it out.") from error
     return image

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infnet.data.labelled_slices import IMAGE_SUFFIXES, find_images
+from infnet.data.labelled_slices import find_images
+from infnet.data.listing import IMAGE_SUFFIXES
 from infnet.data.segmentations import SEGMENTATION_ENDING
 from infnet.data.volumes import IMAGE_ENDINGS
 from infnet.errors import InputError, InputNotFoundError

@@ -33,7 +33,10 @@ class DealtBatches(Sampler[list[tuple[int, int]]]):
         self._processes = processes
         self.start = 0
         full, rest = divmod(len(draws), batch_size)
-        self._batches = full + (rest > 1 and rest % processes == 0)
+        has_rest = rest > 1 and rest % processes == 0
+        self._batches = full + has_rest
+        self.shares = [size // processes for size in (batch_size, *[rest] * has_rest)]
+        """How many images of a batch a process gets: of a full one, and of the smaller last one if there is one."""
 
     @property
     def steps_per_epoch(self) -> int:

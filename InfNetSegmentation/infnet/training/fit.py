@@ -4,11 +4,11 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -139,6 +139,7 @@ def _fit(
         validation = [Validation(held_out, run_folder / "validation.csv")] if held_out else []
         trainer = _trainer(recipe, run_folder, chosen, precision, devices, [*validation, checkpoints])
         batches = batches_of(slices, recipe, trainer.global_rank, trainer.world_size)
+        _check_parts(recipe, batches.shares, parts, chosen)
         module = MODULES[recipe.task](recipe, batches.steps_per_epoch)
         module.parts = parts
         found = checkpoints.newest()
@@ -149,6 +150,7 @@ def _fit(
         resume_from = None
         if found is not None:
             resume_from, state = found
+            _check_checkpoint(resume_from, state, module, len(batches))
             batches.start = state["global_step"]
             if batches.start == len(batches):  # Lightning would do nothing, not even take the moving average.
                 module.on_load_checkpoint(state)
@@ -239,6 +241,9 @@ def _check_slices(slices: Sequence[LabelledSlice], recipe: Recipe) -> None:
     drawn = len(_draws(slices, recipe))
     if drawn < 2:
         raise InputError(f"{drawn} labelled slice(s) in an epoch: training needs two or more (--healthy-share?).")
+    infected = [s.labels for s in slices if s.soft is None and s.labels.any()]
+    if infected and all(labels[[0, 0, -1, -1], [0, -1, 0, -1]].all() for labels in infected):
+        raise InputError("All masks show infection in all their corners: invert them, so that the background is 0.")
     if recipe.task == "findings" or recipe.network_options.get("consolidation_head"):
         # A network that has found no consolidation yet says how sure it is of that.
         if not any(s.soft_consolidation is not None or (s.labels == 2).any() for s in slices):
@@ -254,6 +259,41 @@ def _check_slices(slices: Sequence[LabelledSlice], recipe: Recipe) -> None:
             raise InputError("The gate needs slices with infection and slices without; add those that lack (--extra).")
         if recipe.healthy_share == 0 or recipe.synthetic_lesions == 1:
             raise InputError("The gate needs healthy slices: --healthy-share above 0, --synthetic-lesions below 1.")
+
+
+def _check_parts(recipe: Recipe, shares: Iterable[int], parts: int, device: torch.device) -> None:
+    """Raise InputError or OutOfMemoryError where a network cannot normalise what it sees at once: one small image.
+
+    ``shares``: how many images of a batch a process gets, which looks at them in ``parts``.
+    """
+    fewest = min(len(part) for share in shares for part in torch.arange(share).chunk(parts))
+    if fewest > 1 or (device.type == "cuda" and parts == 1):  # where the processes normalise together
+        return
+    with torch.device("meta"):  # which takes no memory and no time
+        network = MODULES[recipe.task](recipe, 1).network
+        image = torch.empty(1, 3, min(recipe.sizes()), min(recipe.sizes()))
+        try:
+            network(image) if recipe.task == "infection" else network(image, image)
+        except ValueError as error:  # of batch normalisation
+            told = f"one image of {min(recipe.sizes())} pixels has nothing to normalise {recipe.network} by"
+            if parts > 1:
+                raise OutOfMemoryError(
+                    f"There is not enough memory for a batch of {recipe.batch_size} at once, and {told}; choose a "
+                    "smaller network or batch, or larger scales."
+                ) from error
+            raise InputError(
+                f"A process gets one image of a batch, and {told}: choose a larger batch, size or scales."
+            ) from error
+
+
+def _check_checkpoint(path: Path, state: Mapping[str, Any], module: SliceModule, steps: int) -> None:
+    """Raise InputError where a checkpoint's weights are not those of the network, or its step is none of ``steps``."""
+    own, found = module.state_dict(), state["state_dict"]
+    fits = own.keys() == found.keys() and all(own[key].shape == value.shape for key, value in found.items())
+    if not fits or state["global_step"] > steps:
+        raise InputError(
+            f"{path}: of another training than its run.json tells; remove it, or choose another run folder."
+        )
 
 
 def _initialise(module: SliceModule, initial: Model | None) -> str:

@@ -50,7 +50,7 @@ def hold_out(
     """The slices to train on, all but fold ``index`` and with the ``extra`` ones, and those of the fold.
 
     Of the extra ones, those of a CT or patient that is held out are left out. Raises InputError where an extra slice
-    shows the same as one that is held out in any fold.
+    shows the same as one that is held out in any fold, or a slice to train on the same as one of this fold.
     """
     pictures = {_picture(s) for s in slices}
     for s in extra:
@@ -60,6 +60,10 @@ def hold_out(
     held_out = [s for s in slices if s.stem in fold]
     volumes = {s.volume for s in held_out if s.volume}
     training = [s for s in slices if s.stem not in fold]
+    of_fold = {_picture(s): s.stem for s in held_out}
+    for s in training:
+        if stem := of_fold.get(_picture(s)):
+            raise InputError(f"{s.stem}: the same picture as {stem}, which is held out; leave one of them out.")
     return [*training, *(s for s in extra if s.volume not in volumes)], held_out
 
 

@@ -23,7 +23,6 @@ from PIL import Image, ImageOps
 
 from infnet.data.files import written_whole
 from infnet.data.labelled_slices import (
-    IMAGE_SUFFIXES,
     LabelledSlice,
     Slice,
     read_fitting,
@@ -31,6 +30,7 @@ from infnet.data.labelled_slices import (
     read_labels,
     with_soft_truth,
 )
+from infnet.data.listing import IMAGE_SUFFIXES
 from infnet.errors import InputError, OutputError
 from infnet.training.held_out import Maps
 from infnet.training.losses import edges

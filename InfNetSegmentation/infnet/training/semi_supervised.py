@@ -138,7 +138,14 @@ class SemiSupervision:
         )
 
     def _pre_training(self) -> Recipe:
-        return replace(self.recipe, epochs=self.semi.pre_training_epochs, batch_size=self.semi.pre_training_batch_size)
+        # A gate is learnt from readers' labels alone: pseudo-labels may all show infection, or none.
+        options = {name: value for name, value in self.recipe.network_options.items() if name != "gate_head"}
+        return replace(
+            self.recipe,
+            network_options=options,
+            epochs=self.semi.pre_training_epochs,
+            batch_size=self.semi.pre_training_batch_size,
+        )
 
     def _train(
         self,
