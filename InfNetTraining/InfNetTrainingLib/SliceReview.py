@@ -137,8 +137,8 @@ def _segmentationNode(stem, volumeNode):
     segmentationNode.CreateDefaultDisplayNodes()
     segmentation = segmentationNode.GetSegmentation()
     segmentation.RemoveAllSegments()
-    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     segmentationNode.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     segmentation.AddEmptySegment(_SEGMENT_ID, _("Infection"), _RED)
     segmentationNode.GetDisplayNode().SetOpacity2DFill(0.15)  # what it covers shall be seen
     return segmentationNode
