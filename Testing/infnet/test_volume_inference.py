@@ -95,6 +95,21 @@ def test_slices_without_lung_are_not_shown_and_the_others_once_each(chest):
     assert steps == [("infection", done, with_lung) for done in range(with_lung + 1)]
 
 
+@pytest.mark.parametrize(("mm", "smoothing_mm", "sharing"), [(5, 4, 1), (5, 8, 2), (2, 4, 3), (2, 0, 1)])
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1)])  # stored as axial slices, and as coronal ones
+def test_slices_share_the_mirror_images_by_their_distance(axes, mm, smoothing_mm, sharing):
+    phantom = make_chest(empty_grid((40, 36, 32), (9, 9, mm)))
+    ct, lungs = (sitk.PermuteAxes(image, axes) for image in (phantom.ct, phantom.lungs))
+    told = []
+
+    def predictor(slices, neighbours):
+        told.append(neighbours)
+        return map(BandPredictor.predict, slices)
+
+    segment_volume(ct, predictor, lungs, LOOK, smoothing_mm=smoothing_mm)
+    assert told == [sharing]
+
+
 def test_slices_are_rendered_as_the_batches_need_them(chest):
     predictor = BandPredictor(batch_size=4)
     ahead = []
