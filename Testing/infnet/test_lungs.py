@@ -7,7 +7,7 @@ from infnet.anatomy.envelope import lung_envelope
 from infnet.anatomy.lungs import LEFT, RIGHT, lung_warnings, segment_lungs
 from infnet.errors import NoLungError
 from overlap import dice, share
-from phantoms import DIRECTIONS, empty_grid, make_chest
+from phantoms import DIRECTIONS, coordinates, empty_grid, make_chest
 
 voxels = sitk.GetArrayFromImage
 
@@ -86,6 +86,38 @@ def test_a_lung_of_less_than_a_third_of_the_other_is_told(right, left, expected)
     warnings = lung_warnings(sitk.GetImageFromArray(voxels))
     assert [warning.split()[1] for warning in warnings] == expected
     assert all(f"{100 * min(right, left) / max(right, left):.0f} %" in warning for warning in warnings)
+
+
+def with_dense_lung(phantom, where):
+    """The phantom's CT with consolidation where a function of x, y, z (mm, LPS) says, within the lungs."""
+    dense = where(*coordinates(phantom.ct)) & (voxels(phantom.lungs) > 0)
+    ct = sitk.GetImageFromArray(np.where(dense, 40, voxels(phantom.ct)))
+    ct.CopyInformation(phantom.ct)
+    return ct
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_dense_lower_lobe_is_told_of_whatever_the_direction(direction):
+    phantom = make_chest(grid(direction), consolidation=False)
+    assert lung_warnings(segment_lungs(phantom.ct)) == []
+    for side, sign in (("right", -1), ("left", 1)):
+        ct = with_dense_lung(phantom, lambda x, y, z, sign=sign: (z < y - 15) & (x * sign > 0))  # behind a fissure
+        (warning,) = lung_warnings(segment_lungs(ct))
+        assert warning.startswith(f"The lower half of the {side} lung") and f"rows of the {side} lung" in warning
+
+
+def test_dense_bases_of_both_lungs_are_told_of():
+    ct = with_dense_lung(make_chest(grid(), consolidation=False), lambda x, y, z: (z < 20) & (y > 0))
+    warnings = lung_warnings(segment_lungs(ct))
+    assert [warning.split(" lung")[0] for warning in warnings] == [
+        f"The lower half of the {side}" for side in ("right", "left")
+    ]
+
+
+def test_a_dense_upper_lobe_is_told_of():
+    ct = with_dense_lung(make_chest(grid(), consolidation=False), lambda x, y, z: (z > 20) & (x > 0))
+    (warning,) = lung_warnings(segment_lungs(ct))
+    assert warning.startswith("The left lung found ends") and "below the other one's apex" in warning
 
 
 def test_the_envelope_regains_a_consolidation_at_the_pleura():

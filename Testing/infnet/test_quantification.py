@@ -174,7 +174,7 @@ def test_findings_and_lobes_that_the_masks_lack_are_told_of():
 @pytest.mark.parametrize("flipped", [False, True])
 def test_lungs_that_the_scan_cuts_off_are_told_of(index, word, flipped):
     lungs = np.zeros((9, 10, 11))
-    lungs[2:-2, 2:-2, 2:-2] = 1
+    lungs[3:-3, 2:-2, 2:-2] = lungs[2:-2, 5, 5] = 1  # with an apex and a base
     direction = np.diag([1, 1, -1.0]) if flipped else np.eye(3)
     assert measured(lungs * 0, lungs, (1.0, 1.0, 1.0), direction).warnings == []
     lungs[index] = 1
@@ -182,6 +182,21 @@ def test_lungs_that_the_scan_cuts_off_are_told_of(index, word, flipped):
         word = {"lower end": "upper end", "upper end": "lower end"}[word]
     warnings = measured(lungs * 0, lungs, (1.0, 1.0, 1.0), direction).warnings
     assert any(f"at the {word}:" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.parametrize(("cut", "word"), [(np.s_[:15], "lower end"), (np.s_[15:], "upper end")])
+def test_a_mask_of_a_part_of_the_lungs_is_told_of(cut, word, flipped):
+    """Infection beyond it is not looked for, so no finding outside the mask tells of it."""
+    z, y, x = np.indices((30, 30, 30)) - 14.5
+    lungs = (z**2 + y**2 + x**2 < 12**2).astype(float)
+    assert measured(lungs * 0, lungs, (1.0, 1.0, 1.0)).warnings == []
+    lungs[cut] = 0
+    if flipped:
+        lungs = lungs[::-1]
+    direction = np.diag([1, 1, -1.0]) if flipped else np.eye(3)
+    (warning,) = measured(lungs * 0, lungs, (1.0, 1.0, 1.0), direction).warnings
+    assert f"ends abruptly at the {word}, within the scan" in warning
 
 
 @pytest.mark.parametrize(("side_mm", "told"), [(20, True), (5, False)])

@@ -203,7 +203,10 @@ def _fill(labels: NDArray[np.uint8], lung: NDArray[np.bool_], spacing: NDArray[n
         raise AtlasError("A lung is too small for the lobe atlas.")
     found = fill_lobes(labels, lung, spacing, atlas)
     if found < _LEAST_OVERLAP:
-        raise AtlasError(f"A lung is too unlike the lobe atlas (Dice {found:.2f} after fitting).")
+        raise AtlasError(
+            f"A lung is too unlike the lobe atlas (Dice {found:.2f} after fitting): its mask may lack dense lung or "
+            "have other gas in it."
+        )
 
 
 def _check_whole(lung: NDArray[np.bool_]) -> None:

@@ -46,11 +46,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     reporter.progress("read", 0, 1)
     ct, warnings = read_ct(options.ct, options.trust_hu)
     check_geometry(ct, options.output)
-    if options.lungs is None:
-        lungs = segment_lungs(ct, reporter.progress, options.ct)
-        warnings += lung_warnings(lungs)
-    else:
-        lungs = read_lungs(options.lungs, ct)
+    given = options.lungs
+    lungs = segment_lungs(ct, reporter.progress, options.ct) if given is None else read_lungs(given, ct)
+    warnings += lung_warnings(lungs)
     lobes = segment_lobes(ct, lungs, options.source, options.lobes, reporter.progress)
     warnings += lobes.warnings
     for warning in warnings:
