@@ -1,3 +1,4 @@
+from contextlib import suppress
 from pathlib import Path
 
 import slicer
@@ -76,6 +77,11 @@ class BatchPanel:
             self._showCases()
         self._showButtons()
 
+    def refresh(self):
+        """Look into the results' folder again: a script or another Slicer may have gone on in it, or it was deleted."""
+        self._showCases()
+        self._showButtons()
+
     def showRunning(self, running):
         """A run has begun or ended, of a batch or of something else."""
         self._anyRun = running
@@ -97,7 +103,7 @@ class BatchPanel:
         node = self._parameterNode
         if node is None or self._anyRun:
             return _("Wait until the run has ended")
-        if node.batchSource == "folder" and not (node.batchInputFolder and Path(node.batchInputFolder).is_dir()):
+        if node.batchSource == "folder" and not _isFolder(node.batchInputFolder):
             return _("Choose the folder of the CTs first")
         return None if self._chosenFolder() else _("Choose the folder for the results first")
 
@@ -171,6 +177,13 @@ class BatchPanel:
         import qt
 
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self._folder))
+
+
+def _isFolder(path):
+    """Whether there is a folder; no for one that cannot be looked at, as others' while a path is typed."""
+    with suppress(OSError):  # which pathlib raises until Python 3.14
+        return bool(path) and Path(path).is_dir()
+    return False
 
 
 def _numbers(case):

@@ -75,10 +75,18 @@ def labelsOf(segmentationNode, segmentIDs, volumeNode):
         return np.zeros(slicer.util.arrayFromVolume(volumeNode).shape, np.uint8)
     segmentationNode.CreateBinaryLabelmapRepresentation()  # of surfaces; otherwise it is there
     ofSegments = [(segmentation.GetSegment(segmentID), label) for segmentID, label in labels.items()]
-    grid = _gridUnder(ofSegments[0][0].GetRepresentation("Binary labelmap"), segmentationNode, volumeNode)
+    layers = [segment.GetRepresentation("Binary labelmap") for segment, _label in ofSegments]
+    placed = next((layer for layer in layers if layer and layer.GetNumberOfPoints()), None)  # not one never drawn in
+    grid = _gridUnder(placed, segmentationNode, volumeNode)
     ofLayer = _labelsOfLayer(ofSegments, grid)
     if ofLayer is not None:
         return ofLayer
+    # Slicer (5.13) merges none where one is empty on another grid.
+    labels = {
+        segmentID: label for segmentID, label in labels.items() if not isEmpty(segmentation.GetSegment(segmentID))
+    }
+    if not labels:
+        return np.zeros(slicer.util.arrayFromVolume(volumeNode).shape, np.uint8)
     segments, values = vtk.vtkStringArray(), vtk.vtkIntArray()
     for segmentID, label in labels.items():
         segments.InsertNextValue(segmentID)
@@ -90,6 +98,17 @@ def labelsOf(segmentationNode, segmentIDs, volumeNode):
         raise RuntimeError(_("The voxels of “{}” could not be read.").format(segmentationNode.GetName()))
     voxels = vtk_to_numpy(merged.GetPointData().GetScalars())
     return voxels.reshape(merged.GetDimensions()[::-1]).astype(np.uint8)
+
+
+def isEmpty(segment):
+    """Whether a segment has a binary labelmap, but no voxels in it, wherever they would be."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    layer = segment.GetRepresentation("Binary labelmap")
+    if layer is None:
+        return False
+    voxels = layer.GetPointData().GetScalars()
+    return voxels is None or not (vtk_to_numpy(voxels) == segment.GetLabelValue()).any()
 
 
 def _gridUnder(layer, segmentationNode, volumeNode):

@@ -51,6 +51,7 @@ class InfNetSegmentationWidget(RunWidget):
 
     def enter(self):
         super().enter()
+        self._batchPanel.refresh()
         self._showWhatWillBeInstalled()
         chooseShownCT(self._parameterNode)
 

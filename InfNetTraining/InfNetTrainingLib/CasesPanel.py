@@ -64,15 +64,13 @@ class CasesPanel:
         self._makeOfCases([case for case in self._cases if not case[1]], "unlabelled")
 
     def _makeOfCases(self, cases, kind):
-        folder = self._newFolder(kind)
-        self._make(lambda **how: self._logic.prepareCases(cases, folder, **how), kind, folder)
+        self._make(lambda folder, **how: self._logic.prepareCases(cases, folder, **how), kind)
 
     def _onMakeUnlabelled(self, checked=False):
-        folder = self._newFolder("unlabelled")
         ctFolder = self._parameterNode.ctFolder
-        self._make(lambda **how: self._logic.prepareFolder(ctFolder, folder, **how), "unlabelled", folder)
+        self._make(lambda folder, **how: self._logic.prepareFolder(ctFolder, folder, **how), "unlabelled")
 
-    def _make(self, prepare, kind, folder):
+    def _make(self, prepare, kind):
         def onCompleted(result, error):
             self._onStateChanged()
             if error and error.code == "cancelled":  # the panel was closed
@@ -84,7 +82,7 @@ class CasesPanel:
                 causes = "\n".join(f"{name}: {inPanelWords(cause)}" for name, cause in result["failed"].items())
                 slicer.util.warningDisplay(_("Some CTs were left out.\n\n{}").format(causes))
             if self._parameterNode:
-                setattr(self._parameterNode, f"{kind}Folder", Path(folder))
+                setattr(self._parameterNode, f"{kind}Folder", folder)
             made = {
                 "labelled": _("{} labelled slices were made; “Check data” shows some of them."),
                 "unlabelled": _("{} unlabelled slices were made, for a semi-supervised training."),
@@ -92,15 +90,15 @@ class CasesPanel:
             self._onMade(made[kind].format(result["slices"]))
 
         with slicer.util.tryWithErrorDisplay(_("The slices could not be made.")):
-            prepare(waitForCompletion=False, completedCallback=onCompleted, **self._callbacks)
+            folder = unusedFolder(self._parameterNode.outputFolder, f"-{kind}")
+            prepare(folder, waitForCompletion=False, completedCallback=onCompleted, **self._callbacks)
             self._onStateChanged()
 
-    def _newFolder(self, name):
-        runFolder = self._parameterNode.outputFolder
-        return unusedFolder(runFolder.with_name(f"{runFolder.name}-{name}"))
+    def refresh(self):
+        """A node has left the scene, and is no case any more."""
+        self._showCases()
 
     def _showCases(self):
-        # A node that was deleted since is no case any more.
         self._cases = [case for case in self._cases if all(node.GetScene() for node in case if node)]
         self._ui.caseList.clear()
         for volumeNode, segmentationNode in self._cases:

@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import qt
 import slicer
 from InfNetSegmentationLib.Corrections import editSegments
@@ -40,7 +42,9 @@ class ReviewPanel:
     def show(self, folder, status):
         """Take up a run and its state: its newest round, unless an older one has been chosen."""
         if folder != self._folder:
-            self.keepEdited()
+            # Where that fails it is told, and the other run is shown all the same.
+            with suppress(Exception), slicer.util.tryWithErrorDisplay(_("The correction could not be kept.")):
+                self.keepEdited()
             self._review = None
             self._ui.roundSelector.clear()
         self._folder, self._config, self._isFinished = folder, status.config, status.state == FINISHED

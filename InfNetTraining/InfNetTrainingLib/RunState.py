@@ -142,6 +142,8 @@ class RunReader:
             return inPanelWords(told.error)
         if told.exitStatus is not None:
             return crashMessage(told.exitStatus, told.lastLines)
+        if not holdsTraining(self.folder):
+            return _("{} is not there any more: bring it back, or choose where it is now.").format(self.folder)
         remote = self._note.get("remote")
         if remote and (error := sshError(self.folder, remote)):
             return error

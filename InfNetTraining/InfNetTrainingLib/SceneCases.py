@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
-from InfNetSegmentationLib.Images import labelsOf
+from InfNetSegmentationLib.Images import isEmpty, labelsOf
 from InfNetSegmentationLib.Scene import fileName
 from InfNetSegmentationLib.VolumeFiles import arraySteps, volumeSteps
 from slicer.i18n import tr as _
@@ -79,10 +79,21 @@ def checkCase(volumeNode, segmentationNode):
 
 
 def caseLabels(volumeNode, segmentationNode):
-    """The labels 0, 1, 2 on the CT's grid (uint8); where segments overlap, consolidation counts."""
+    """The labels 0, 1, 2 on the CT's grid (uint8); where segments overlap, consolidation counts.
+
+    Raises ValueError where nothing that was drawn lies on the CT: it belongs to another one.
+    """
+    findings = findingsOf(segmentationNode)
     labels = np.zeros(slicer.util.arrayFromVolume(volumeNode).shape, np.uint8)
-    for segmentID, label in sorted(findingsOf(segmentationNode).items(), key=lambda item: item[1]):
+    for segmentID, label in sorted(findings.items(), key=lambda item: item[1]):
         labels[labelsOf(segmentationNode, [segmentID], volumeNode) > 0] = label
+    segmentation = segmentationNode.GetSegmentation()
+    if not labels.any() and not all(isEmpty(segmentation.GetSegment(segmentID)) for segmentID in findings):
+        raise ValueError(
+            _("“{segmentation}” does not lie on “{volume}”. Choose the CT that it was drawn on.").format(
+                segmentation=segmentationNode.GetName(), volume=volumeNode.GetName()
+            )
+        )
     return labels
 
 

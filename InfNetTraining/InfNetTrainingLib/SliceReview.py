@@ -10,7 +10,7 @@ from InfNetSegmentationLib.SceneCTs import REVIEW_ATTRIBUTE
 from InfNetSegmentationLib.Views import showVolume
 from slicer.i18n import tr as _
 
-from InfNetTrainingLib.SceneCases import caseName
+from InfNetTrainingLib.SceneCases import caseName, findingsOf
 
 _SEGMENT_ID, _LABELMAP = "Infection", "Binary labelmap"
 _RED = (0.95, 0.2, 0.2)
@@ -40,7 +40,7 @@ class SliceReview:
 
     @property
     def isEdited(self):
-        """Whether the segment is another one than it was, and neither kept nor gone."""
+        """Whether what is drawn is something else than it was, and neither kept nor gone."""
         return self.isInScene and self._changedAt() != self._uneditedAt
 
     def setUnedited(self):
@@ -57,8 +57,22 @@ class SliceReview:
         jumpTo(toWorld(self.volumeNode, center[::-1]))
 
     def mask(self):
-        """The segment as it is now, as the slice lies, (H, W) bool."""
-        return self._pictureIn(labelsOf(self.segmentationNode, [_SEGMENT_ID], self.volumeNode)) > 0
+        """The segment as it is now, with those added that are called a finding, as the slice lies, (H, W) bool.
+
+        Raises ValueError where there is none: one that was deleted does not say that the slice is healthy.
+        """
+        segmentIDs = list(self._segments())
+        if not segmentIDs:
+            raise ValueError(
+                _("The segment of “{}” was deleted. Draw into a new one with the name “Infection”.").format(self.stem)
+            )
+        return self._pictureIn(labelsOf(self.segmentationNode, segmentIDs, self.volumeNode)) > 0
+
+    def _segments(self):
+        """{segment ID: segment} of those that count."""
+        segmentation = self.segmentationNode.GetSegmentation()
+        counted = {_SEGMENT_ID, *findingsOf(self.segmentationNode)}
+        return {name: segmentation.GetSegment(name) for name in segmentation.GetSegmentIDs() if name in counted}
 
     def _setSegment(self, array):
         # slicer.util.updateSegmentBinaryLabelmapFromArray leaves a display node in the scene at every call (5.13).
@@ -77,9 +91,8 @@ class SliceReview:
         return array[0] if self._place is None else self._place.part_of(_axial(array, self.volumeNode))
 
     def _changedAt(self):
-        segment = self.segmentationNode.GetSegmentation().GetSegment(_SEGMENT_ID)
-        labelmap = segment and segment.GetRepresentation(_LABELMAP)
-        return labelmap.GetMTime() if labelmap else None
+        labelmaps = [segment.GetRepresentation(_LABELMAP) for segment in self._segments().values()]
+        return [labelmap.GetMTime() for labelmap in labelmaps if labelmap]
 
 
 def _axial(array, volumeNode):

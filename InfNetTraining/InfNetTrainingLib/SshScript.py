@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,8 @@ if ! ssh "$host" "test -e '$there/sent'"; then
 NOTE
     on "touch sent"
 fi
+# What a person says of the slices is said here; for the next training, what was taken back is taken back there too.
+on "kill -0 \\$(cat pid 2>/dev/null) 2>/dev/null || rm -rf '$name/rejected.txt' '$name/corrections'"
 for word in rejected.txt corrections; do
     if [ -e "$here/$word" ]; then send "$here" "$name" "$word"; fi
 done
@@ -79,6 +82,7 @@ while on 'kill -0 $(cat pid) 2>/dev/null'; do
     sleep {seconds}
 done
 kept_here='--exclude=./training.json --exclude=./process.json --exclude=./progress.jsonl --exclude=./stop'
+kept_here="$kept_here --exclude=./rejected.txt --exclude=./corrections"
 on "tar -C '$name' --exclude=checkpoints $kept_here -cf - ." | tar -C "$here" -xf -
 tell
 if [ -z "${{FOLLOWED_BY_SLICER:-}}" ]; then tail -n 1 "$here/progress.jsonl"; fi
@@ -105,12 +109,13 @@ def writeSshRun(config, host, python="python3", secondsBetweenLooks=5):
     if config.startsFromModel and Path(config.initial).exists():
         raise ValueError(_("A model of this computer is not sent: choose one that infnet has there too."))
     folder = Path(config.outputFolder)
+    name = _nameThere(folder)
     remote, sends = _there(config)
     writeRemoteNote(folder, config, host)
     text = _SCRIPT.format(
         host=shlex.quote(host),
-        there=shlex.quote(f"infnet-runs/{folder.name}"),
-        name=shlex.quote(folder.name),
+        there=shlex.quote(f"infnet-runs/{name}-{uuid.uuid4().hex[:8]}"),  # another run may have the name
+        name=shlex.quote(name),
         python=shlex.quote(python),
         sends="\n".join("    send " + shlex.join(words) for words in sends),
         note=json.dumps({"steps": remote.steps()}, indent=2),
@@ -119,6 +124,11 @@ def writeSshRun(config, host, python="python3", secondsBetweenLooks=5):
     path = folder / SCRIPT
     path.write_text(text, encoding="utf-8", newline="\n")
     return path
+
+
+def _nameThere(folder):
+    """The run folder's name, as it can stand between the apostrophes of the script."""
+    return folder.name.replace("'", "_")
 
 
 def _there(config):
@@ -138,7 +148,7 @@ def _there(config):
         labelledFolder="labelled",
         unlabelledFolder="unlabelled",
         extraFolders=tuple(name for name in folders if name.startswith("extra-")),
-        outputFolder=Path(config.outputFolder).name,
+        outputFolder=_nameThere(Path(config.outputFolder)),
         device="auto",
     )
     return remote, sends

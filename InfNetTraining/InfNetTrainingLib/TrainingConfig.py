@@ -32,8 +32,8 @@ PRESETS = {
 
 
 def holdsSlices(folder):
-    """Whether a folder has Imgs; no for one that may not be looked into, as others' while a path is typed."""
-    with suppress(PermissionError):  # which pathlib raises until Python 3.14
+    """Whether a folder has Imgs; no for one that cannot be looked into, as others' while a path is typed."""
+    with suppress(OSError):  # which pathlib raises until Python 3.14
         return (Path(folder) / "Imgs").is_dir()
     return False
 

@@ -9,16 +9,23 @@ from slicer.parameterNodeWrapper import Default, WithinRange, parameterNodeWrapp
 
 from InfNetTrainingLib.TrainingConfig import TrainingConfig, presetValues
 
+_NAME = "InfNet-training"  # of the folder, where none is chosen
 
-def unusedFolder(folder):
-    """``folder``, or the first of folder-2, folder-3, … that does not exist: a folder holds one training."""
+
+def unusedFolder(folder, suffix=""):
+    """``folder`` with ``suffix``, or the first of it with -2, -3, … that does not exist: a folder holds one training.
+
+    In place of a drive itself, which has no name, one in it.
+    """
+    folder = folder if folder.name else folder / _NAME
+    folder = folder.with_name(folder.name + suffix)
     name = re.sub(r"-\d{1,2}$", "", folder.name)
     candidates = itertools.chain([folder], (folder.with_name(f"{name}-{number}") for number in itertools.count(2)))
     return next(candidate for candidate in candidates if not candidate.exists())
 
 
 def _outputFolder():
-    return unusedFolder(Path.home() / "InfNet-training")
+    return unusedFolder(Path.home() / _NAME)
 
 
 @parameterNodeWrapper

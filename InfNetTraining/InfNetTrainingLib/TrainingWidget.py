@@ -84,6 +84,7 @@ class InfNetTrainingWidget(RunWidget):
             self._onStartRemote,
         )
         ui.newRunButton.connect("clicked(bool)", self._onNewRun)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self._onNodeRemoved)
 
     def _showLastRun(self):
         """When Slicer has been started again, the training of the last time is what is looked for."""
@@ -125,6 +126,10 @@ class InfNetTrainingWidget(RunWidget):
         """Another run as that which is shown."""
         self._ownConfig = None
         self._parameterNode.outputFolder = unusedFolder(self._parameterNode.outputFolder)
+        self._run.refresh()  # where the run was deleted, its folder is unused
+
+    def _onNodeRemoved(self, caller, event):
+        self._cases.refresh()
 
     def _onPreparing(self, stage, done, total):
         self._showButtons()
@@ -195,7 +200,10 @@ class InfNetTrainingWidget(RunWidget):
 
     def _resume(self, folder):
         self._review.keepEdited()
-        self.logic.resume(folder)
+        try:
+            self.logic.resume(folder)
+        finally:
+            self._run.refresh()  # it may have been deleted
 
     def _onStartRemote(self, host, python):
         self._checkAndBegin(lambda: self.logic.startRemote(self._parameterNode.config(), host, python), isRemote=True)

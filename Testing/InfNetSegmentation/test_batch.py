@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -341,3 +342,37 @@ print([[case.name for case in batchCases(folder)] for folder in ({str(tmp_path)!
         [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, encoding="utf-8"
     )
     assert finished.stdout.splitlines()[-1:] == ["[['anna'], []]"], finished.stderr
+
+
+@pytest.mark.parametrize("name", ["others", 300 * "x"])
+def test_a_folder_that_cannot_be_looked_into_is_passed_while_a_path_is_typed(openPanel, tmp_path, monkeypatch, name):
+    """As another user's, or a text that was pasted into the line."""
+    stat = os.stat
+
+    def refuse(path, *arguments, **more):
+        if str(path).endswith("others"):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, *arguments, **more)
+
+    panel = openPanel()
+    panel.ui.batchInputLine.currentPath = str(tmp_path)
+    assert panel.ui.batchButton.enabled
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        panel.ui.batchInputLine.currentPath = str(tmp_path / name)
+        assert not panel.ui.batchButton.enabled and "folder of the CTs" in panel.ui.batchButton.toolTip
+
+
+def test_results_that_were_made_or_deleted_elsewhere_are_looked_at_when_the_panel_is_opened_again(
+    openPanel, logic, host, ct, tmp_path
+):
+    (tmp_path / "cts").mkdir()
+    sitk.WriteImage(ct, tmp_path / "cts/anna.nrrd")
+    panel = openPanel()
+    panel.ui.batchInputLine.currentPath = str(tmp_path / "cts")
+    logic.processBatch(tmp_path / "cts", tmp_path / "cts/InfNet-results")
+    panel.enter()
+    assert [(name, numbers) for name, numbers, _remarks in shown(panel)] == [("anna", True)]
+    shutil.rmtree(tmp_path / "cts/InfNet-results")
+    panel.enter()
+    assert shown(panel) == [] and not panel.ui.batchFolderButton.enabled

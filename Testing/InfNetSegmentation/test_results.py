@@ -544,6 +544,59 @@ def test_segments_of_one_layer_are_read_from_it(addCT, host, monkeypatch, extent
     assert fast[0].any() == (extent[0] in range(-3, 3))
 
 
+@pytest.mark.parametrize("others", [(), ("drawn",)])
+def test_a_segment_that_was_erased_on_another_grid_has_no_voxels(addCT, host, others):
+    """As on the finer one that Segment Editor offers to paint on."""
+    from InfNetSegmentationLib.Images import labelsOf
+
+    volumeNode = addCT()
+    drawn = np.random.default_rng(4).integers(0, 2, (7, 9, 11)).astype(np.uint8)
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    half = np.diag([0.5, 0.5, 0.5, 1])
+    half[:3, 3] = -0.25
+    finerNode = slicer.util.addVolumeFromArray(
+        np.zeros((14, 18, 22), np.int16), slicer.util.arrayFromVTKMatrix(matrix) @ half
+    )
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(finerNode)
+    finer = np.kron(drawn, np.ones((2, 2, 2), np.uint8))
+    for name, values in (("erased", np.zeros_like(finer)), ("drawn", finer)):
+        segmentationNode.GetSegmentation().AddEmptySegment(name)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(values, segmentationNode, name, finerNode)
+    labels = labelsOf(segmentationNode, ["erased", *others], volumeNode)
+    np.testing.assert_array_equal(labels, 2 * drawn if others else np.zeros_like(drawn))
+
+
+def test_a_segment_that_was_never_drawn_does_not_hide_where_the_others_are(addCT, host):
+    """When a transform above the CT was hardened in one of them; a layer without voxels has no place of its own."""
+    from InfNetSegmentationLib.Images import labelsOf
+
+    volumeNode = addCT()
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segmentationNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    for name in ("never", "drawn"):
+        segmentationNode.GetSegmentation().AddEmptySegment(name)
+    drawn = np.random.default_rng(4).integers(0, 2, (7, 9, 11)).astype(np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, segmentationNode, "drawn", volumeNode)
+    segmentationNode.SetAndObserveTransformNodeID(putUnderTransform(volumeNode).GetID())
+    segmentationNode.HardenTransform()
+    np.testing.assert_array_equal(labelsOf(segmentationNode, ["never", "drawn"], volumeNode), 2 * drawn)
+
+
+def test_contours_that_do_not_become_voxels_are_not_taken_for_none(addCT, host):
+    """As those of radiotherapy, without the extension that converts them."""
+    from InfNetSegmentationLib.Images import labelsOf
+
+    segmentationNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "contours")
+    segmentationNode.GetSegmentation().SetSourceRepresentationName("Planar contour")
+    segment = slicer.vtkSegment()
+    segment.AddRepresentation("Planar contour", vtk.vtkPolyData())
+    segmentationNode.GetSegmentation().AddSegment(segment, "drawn")
+    with pytest.raises(RuntimeError, match="“contours” could not be read"):
+        labelsOf(segmentationNode, ["drawn"], addCT())
+
+
 @pytest.mark.parametrize("underTransform", [False, True])
 def test_lesions_come_largest_first_where_they_are_in_the_patient(addCT, makeResult, underTransform):
     from InfNetSegmentationLib.Lesions import lesionsOf, mostDiseasedPoint

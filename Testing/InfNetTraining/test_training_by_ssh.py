@@ -15,6 +15,7 @@ import time
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
+import numpy as np
 import pytest
 
 
@@ -130,7 +131,7 @@ def test_a_run_over_a_real_ssh_server(module, config, write, server, tmp_path):
     waitFor(logic, folder, lambda status: status.state == "running")
     logic.stop(folder)
     waitFor(logic, folder, lambda status: status.state == "stopped")
-    calls = tmp_path / "there/infnet-runs/my run/my run/calls.txt"
+    (calls,) = (tmp_path / "there/infnet-runs").glob("my run-*/my run/calls.txt")
     assert calls.read_text().count("\n") == 1, "it went on there all the while"
     logic.resume(folder)
     status = waitFor(logic, folder, lambda status: not status.isRunning)
@@ -198,7 +199,7 @@ def test_a_run_there_pauses_is_reviewed_here_and_brings_its_model_back(module, c
         status.state == "finished" and status.modelPath == folder / "model/my run.json" and status.modelPath.is_file()
     )
     assert status.config == config, "the folders are those of this computer"
-    there = machine / "infnet-runs/my run/my run"
+    (there,) = (machine / "infnet-runs").glob("my run-*/my run")
     assert (there / "rejected.txt").read_text(encoding="utf-8") == "2\n"
     assert sorted(path.name for path in (there.parent / "labelled").iterdir()) == ["GT", "Imgs"]
     assert (there / "calls.txt").read_text(encoding="utf-8").split() == ["semi-supervised"] * 4
@@ -222,7 +223,50 @@ def test_it_goes_on_without_the_one_who_follows_and_can_be_stopped(module, confi
     logic.stop(folder)  # as the panel's button: the follower passes it on
     assert follower.wait(60) == 0
     assert logic.status(folder).state == "stopped"
-    assert (machine / "infnet-runs/my run/my run/calls.txt").read_text(encoding="utf-8").count("\n") == 1
+    (calls,) = (machine / "infnet-runs").glob("my run-*/my run/calls.txt")
+    assert calls.read_text(encoding="utf-8").count("\n") == 1
+
+
+def test_what_was_said_here_of_the_slices_stays_and_what_was_taken_back_is_taken_back_there(
+    module, config, write, machine
+):
+    """Also what is said while the training is followed."""
+    from InfNetTrainingLib.PseudoLabels import PseudoLabels
+
+    folder = Path(config.outputFolder)
+    script = write(config, "success")
+    assert bash(script).returncode == 0
+    labels = PseudoLabels(folder)
+    labels.correct("1", np.ones((72, 60), bool))
+    labels.reject("2")
+    assert bash(script).returncode == 0
+    (there,) = (machine / "infnet-runs").glob("my run-*/my run")
+    assert (there / "corrections/1.png").is_file() and (there / "rejected.txt").read_text() == "2\n"
+    # The script brings back what there is when it ends: what was said here meanwhile is newer.
+    text = script.read_text(encoding="utf-8")
+    said = 'rm -r "$here/corrections"; echo 3 > "$here/rejected.txt"\nkept_here=\''
+    script.write_text(text.replace("kept_here='", said, 1), encoding="utf-8")
+    assert bash(script).returncode == 0
+    assert (folder / "rejected.txt").read_text() == "3\n" and not (folder / "corrections").exists()
+    script.write_text(text, encoding="utf-8")
+    assert bash(script).returncode == 0
+    assert (there / "rejected.txt").read_text() == "3\n" and not (there / "corrections").exists()
+
+
+@pytest.mark.parametrize("name", ["l'essai d'Anna", "Läuf 肺 (2)"])
+def test_two_runs_of_one_name_are_two_there(module, config, write, machine, makeSlices, tmp_path, name):
+    """As of two computers, or after the folder was deleted here."""
+    for number in (1, 2):
+        slices = makeSlices(tmp_path / f"{number} slices", count=3 + number)
+        there = replace(
+            config, kind="supervised", labelledFolder=str(slices), outputFolder=str(tmp_path / f"{number}/{name}")
+        )
+        done = bash(write(there, "success"))
+        assert done.returncode == 0, done.stderr
+        status = module.InfNetTrainingLogic().status(there.outputFolder)
+        assert status.state == "finished" and status.modelPath.is_file()
+    sent = [len([*folder.glob("labelled/Imgs/*")]) for folder in (machine / "infnet-runs").iterdir()]
+    assert sorted(sent) == [4, 5]
 
 
 def test_what_cannot_be_sent_is_refused(config, write, tmp_path):

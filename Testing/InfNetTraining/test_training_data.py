@@ -273,3 +273,21 @@ def test_cases_that_cannot_be_used_are_refused_with_the_remedy(addCase, tmp_path
     with pytest.raises(ValueError, match="same transform"):
         written([case], tmp_path)
     assert not any(tmp_path.glob("ct/*"))
+
+
+def test_what_was_drawn_on_another_ct_is_not_taken_for_a_healthy_one(addCase, tmp_path):
+    """But what has been drawn nowhere is."""
+    from InfNetTrainingLib.SceneCases import caseLabels
+
+    volumeNode, _segmentationNode = addCase("CT", {})
+    otherNode, segmentationNode = addCase("other", {"lung": mask(1), "infection": mask(2)})
+    matrix = np.eye(4)
+    matrix[:3, 3] = 500
+    import slicer
+
+    volumeNode.ApplyTransformMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    with pytest.raises(ValueError, match="“other segments” does not lie on “CT”"):
+        caseLabels(volumeNode, segmentationNode)
+    assert caseLabels(otherNode, segmentationNode).any()
+    _volumeNode, healthyNode = addCase("healthy", {"lung": mask(1), "infection": np.zeros_like(mask(1))})
+    assert not caseLabels(volumeNode, healthyNode).any()

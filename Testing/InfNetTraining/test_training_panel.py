@@ -845,3 +845,110 @@ def test_nothing_is_trained_into_a_folder_that_is_not_shown(openReadyPanel, tmp_
 
 def test_self_tests_pass(module):
     module.InfNetTrainingTest().runTest()
+
+
+def test_a_case_that_was_deleted_is_none(openReadyPanel):
+    """Be it chosen in the selectors or not."""
+    import slicer
+
+    panel = openReadyPanel("success")
+    for name in ("first", "second"):
+        volumeNode = slicer.util.addVolumeFromArray(np.zeros((3, 4, 5), np.int16), name=name)
+        panel.ui.caseVolumeSelector.setCurrentNode(volumeNode)
+        panel.ui.addCaseButton.click()
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("first"))
+    assert panel.ui.caseList.count == 1 and panel.ui.caseList.item(0).text() == "second: without labels"
+    panel.ui.caseVolumeSelector.setCurrentNode(None)
+    slicer.mrmlScene.RemoveNode(volumeNode)
+    assert panel.ui.caseList.count == 0 and not panel.ui.makeUnlabelledCasesButton.enabled
+
+
+def test_a_run_in_a_drive_itself_gets_a_folder_in_it(openReadyPanel, tmp_path):
+    """Which has no name that a number could be added to."""
+    from InfNetTrainingLib.TrainingParameters import unusedFolder
+
+    panel = openReadyPanel("success")
+    panel.ui.outputFolderLine.currentPath = "/"
+    assert panel.ui.newRunButton.enabled and "“New run”" in panel.ui.applyButton.toolTip
+    panel.ui.newRunButton.click()
+    assert panel.ui.outputFolderLine.currentPath == "/InfNet-training"
+    assert unusedFolder(Path("/"), "-labelled") == Path("/InfNet-training-labelled")
+    assert unusedFolder(tmp_path / "data", "-2") == tmp_path / "data-2"
+
+
+def test_a_path_that_is_no_paths_is_passed(openReadyPanel, tmp_path):
+    """As a text that was pasted into the line."""
+    panel = openReadyPanel("success")
+    panel.ui.labelledFolderLine.currentPath = str(tmp_path / (300 * "x"))
+    assert not panel.ui.applyButton.enabled and "labelled slices" in panel.ui.applyButton.toolTip
+
+
+def pausedRun(panel, host, tmp_path):
+    chooseSemiSupervised(panel, tmp_path)
+    panel.ui.pauseBox.checked = True
+    run(panel, host, until="stopped")
+
+
+def test_a_deleted_segment_does_not_say_that_the_slice_is_healthy(openReadyPanel, host, tmp_path):
+    """Whoever draws anew, into another segment with a name, is understood."""
+    import slicer
+
+    panel = openReadyPanel("success")
+    pausedRun(panel, host, tmp_path)
+    panel.ui.reviewTable.selectRow(1)
+    volumeNode = slicer.util.getNode("1 (slice)")
+    (segmentationNode,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    segmentation = segmentationNode.GetSegmentation()
+    segmentation.RemoveSegment("Infection")
+    panel.ui.keepCorrectionButton.click()
+    assert "was deleted" in shownError(host) and not (tmp_path / "run/corrections").exists()
+    segmentID = segmentation.AddEmptySegment("", "infected")
+    drawn = np.zeros_like(slicer.util.arrayFromVolume(volumeNode), np.uint8)
+    drawn[0, 4:7] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(drawn, segmentationNode, segmentID, volumeNode)
+    panel.ui.keepCorrectionButton.click()
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "run/corrections/1.png")) > 0, drawn[0] > 0)
+
+
+def test_another_run_is_shown_where_a_correction_of_the_last_one_cannot_be_kept(
+    openReadyPanel, host, tmp_path, monkeypatch
+):
+    import slicer
+
+    panel = openReadyPanel("success")
+    pausedRun(panel, host, tmp_path)
+    panel.ui.reviewTable.selectRow(1)
+    (segmentationNode,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    segmentationNode.GetSegmentation().RemoveSegment("Infection")
+    shutil.rmtree(tmp_path / "run")
+    told = []
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: True)
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda text, **more: told.append(text))
+    with monkeypatch.context() as patch:
+        patch.setattr(slicer.app, "testingEnabled", lambda: False, raising=False)
+        panel.ui.outputFolderLine.currentPath = str(tmp_path / "other")
+    assert len(told) == 1 and "could not be kept" in told[0]
+    assert panel.ui.applyButton.text == "Start" and not panel.ui.reviewSection.visible
+
+
+def test_a_run_whose_folder_was_moved_is_not_said_to_have_ended(openReadyPanel, host, tmp_path):
+    panel = openReadyPanel("stop")
+    panel.ui.applyButton.click()
+    host.waitUntil(lambda: panel.ui.progressBar.value > 0)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    host.waitUntil(lambda: panel._run.status.state == "interrupted")
+    assert "is not there any more" in panel.ui.stageLabel.text and "memory" not in panel.ui.stageLabel.text
+    panel.logic.stop(tmp_path / "moved", byForce=True)
+
+
+@pytest.mark.parametrize("button", ["apply", "newRun"])
+def test_a_run_that_was_deleted_is_noticed_when_it_shall_go_on(openReadyPanel, host, tmp_path, button):
+    """And its folder can be had for another one."""
+    panel = openReadyPanel("error")
+    run(panel, host, until="failed")
+    shutil.rmtree(tmp_path / "run")
+    getattr(panel.ui, f"{button}Button").click()
+    if button == "apply":
+        assert "holds no training" in shownError(host)
+    assert panel.ui.applyButton.text == "Start" and panel.ui.applyButton.enabled and panel.ui.inputsSection.enabled
+    assert panel.ui.outputFolderLine.currentPath == str(tmp_path / "run") and not panel.ui.stageLabel.text
