@@ -3,8 +3,9 @@
 import ctypes
 import os
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from infnet.errors import DeviceError
 
@@ -15,12 +16,12 @@ if TYPE_CHECKING:  # takes more than a second
 def choose_device(name: str = "auto") -> "torch.device":
     """The device called ``name`` ("cpu", "cuda", "cuda:1", "mps"), or for "auto" the fastest there is.
 
-    Raises DeviceError for one that is not there.
+    Raises DeviceError for one that is not there or cannot compute.
     """
     import torch
 
     if name == "auto":
-        if torch.cuda.is_available():
+        if torch.cuda.is_available() and not _refusal(torch.device("cuda:0")):
             return torch.device("cuda:0")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
@@ -34,6 +35,8 @@ def choose_device(name: str = "auto") -> "torch.device":
     }
     if not available.get(device.type):
         raise DeviceError(f"The device '{name}' is not available here; use --device auto or cpu.")
+    if refusal := _refusal(device):
+        raise DeviceError(f"The device '{name}' cannot compute ({refusal}); use --device auto or cpu.")
     return device
 
 
@@ -50,10 +53,15 @@ def supports_bf16(device: str) -> bool:
 
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-    return False
+    capabilities = cpu_capabilities() if device == "cpu" else {}
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def cpu_capabilities() -> Mapping[str, Any]:
+    """What the CPU computes natively, as PyTorch tells it; nothing from the older versions that cannot."""
+    import torch
+
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
 
 def choose_precision(name: str, device: str) -> str:
@@ -66,6 +74,19 @@ def choose_precision(name: str, device: str) -> str:
     if name == "16" and not device.startswith("cuda"):
         raise DeviceError(f"Precision 16 is for CUDA, not for '{device}'; use --precision auto, 32 or bf16.")
     return name
+
+
+def _refusal(device: "torch.device") -> str:
+    """What PyTorch says to a sum on a device: a card may be too old for its build, or another program's alone."""
+    import torch
+
+    if "LOCAL_RANK" in os.environ:  # of several processes that train together, each is to touch its own card alone
+        return ""
+    try:
+        torch.ones(2, device=device).sum().item()
+    except RuntimeError as error:
+        return str(error).partition("\n")[0].rstrip(".")
+    return ""
 
 
 def _may_have_accelerator() -> bool:

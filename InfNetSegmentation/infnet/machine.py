@@ -27,11 +27,13 @@ def machine_facts() -> dict[str, Any]:
     """What speed depends on, as plain JSON: processor, what it computes natively, threads, load, versions, GPU."""
     import torch
 
+    from infnet.devices import cpu_capabilities
+
     return {
         "system": platform.platform(),
         "processor": _processor(),
         "processors": os.cpu_count(),
-        "capabilities": sorted(name for name, has in torch.cpu.get_capabilities().items() if has is True),
+        "capabilities": sorted(name for name, has in cpu_capabilities().items() if has is True),
         "threads": torch.get_num_threads(),
         # Of the minute before: above 0, other work took a part of the processor.
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,

@@ -8,6 +8,7 @@ import SimpleITK as sitk
 import torch
 from infnet import cli
 from infnet.data.volumes import read_ct
+from infnet.devices import supports_bf16
 from infnet.errors import InfNetError
 from infnet.inference import benchmark, job_benchmark
 from infnet.inference.benchmark import REFERENCE, Way, measure_speed, original_model, slices_of
@@ -176,3 +177,9 @@ def test_bad_arguments_are_refused_before_the_work(tmp_path, capsys):
 def test_machine_facts_are_plain_json():
     facts = json.loads(json.dumps(machine_facts()))
     assert facts["threads"] == torch.get_num_threads() and facts["processors"] >= 1
+
+
+def test_machine_facts_are_told_with_a_pytorch_that_does_not_know_the_cpu(monkeypatch):
+    """The oldest that pyproject.toml allows has no such function."""
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert machine_facts()["capabilities"] == [] and not supports_bf16("cpu")

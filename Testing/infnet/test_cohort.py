@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from bands import BandPredictor
 from cohortwork import StubWork
 from infnet import cli
-from infnet.errors import CancelledError, InputError, InputNotFoundError, NoLungError, OutputError
+from infnet.errors import CancelledError, InfNetError, InputError, InputNotFoundError, NoLungError, OutputError
 from infnet.inference import case as case_module
 from infnet.inference import cohort
 from infnet.inference.case import Case, Settings, is_finished, scan_date, weights
@@ -131,6 +131,13 @@ def test_two_worker_processes_one_of_which_dies(tmp_path):
     assert len(deaths) == 2 and deaths[0] != deaths[1]  # on another worker
     assert str(os.getpid()) not in {pid for _, pid in lines}
     assert all(read_study(tmp_path / name).case == name for name in ("a", "deadly", "b", "c"))
+
+
+@pytest.mark.parametrize("address", ["here", "http://127.0.0.1:8786", "tls://127.0.0.1:8786"])
+def test_an_address_that_no_scheduler_can_have_is_told(tmp_path, address):
+    pytest.importorskip("distributed")
+    with pytest.raises(InfNetError, match="no Dask scheduler answers there"):
+        list(run_cases(cases_called("a"), StubWork(tmp_path), scheduler=address))
 
 
 def test_a_wait_that_is_in_vain_is_no_end(tmp_path, monkeypatch):

@@ -309,6 +309,18 @@ def test_a_training_that_diverges_has_a_status_of_its_own(tmp_path, toy_slices, 
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["code"] == "diverged"
 
 
+@pytest.mark.parametrize("package", ["lightning", "py_sod_metrics"])
+@pytest.mark.parametrize("command", ["train", "cross-validate", "semi-supervised"])
+def test_a_package_that_training_lacks_is_named(tmp_path, toy_slices, monkeypatch, capsys, command, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    unlabelled = [str(toy_slices)] if command == "semi-supervised" else []
+    arguments = [command, str(toy_slices), *unlabelled, "-o", str(tmp_path / "run"), "--progress", "json"]
+    assert cli.main(arguments) == 8
+    error = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert error["code"] == "missing-package" and package in error["message"] and "pip install" in error["message"]
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_library_that_does_not_name_the_file_is_quoted(monkeypatch, capsys):
     def read(options, reporter):
         raise OSError("broken data stream when reading image file")

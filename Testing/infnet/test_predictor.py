@@ -402,6 +402,22 @@ def test_devices_that_are_not_there_are_refused(name):
         choose_device(name)
 
 
+def test_a_card_that_cannot_compute_is_left_alone_and_told_where_it_is_asked_for(monkeypatch):
+    def refuse(*_, device):
+        assert device.type == "cuda"
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel …")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "ones", refuse)
+    assert choose_device("auto") == torch.device("cpu")
+    with pytest.raises(DeviceError, match=r"'cuda' cannot compute \(.*on the device\); use --device"):
+        choose_device("cuda")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_device("auto") == torch.device("cuda:0"), "which card is whose is not settled yet"
+
+
 def test_without_a_driver_the_cpu_is_told_without_pytorch(monkeypatch):
     def refuse(*_):
         raise OSError("cannot open shared object file")

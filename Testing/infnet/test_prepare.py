@@ -1,6 +1,7 @@
 """From CTs to training slices, and maps of them back in their CTs."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -156,6 +157,14 @@ def test_slices_of_two_runs_are_not_mixed(ct, tmp_path, capsys):
     assert main(["prepare", str(ct), "-o", str(tmp_path / "out" / "something")]) == 7
     assert main(["prepare", str(ct), str(ct), "-o", str(tmp_path / "new")]) == 3
     assert "called patient" in capsys.readouterr().err
+
+
+def test_cts_whose_names_differ_in_capitals_alone_are_not_mixed(ct, tmp_path, capsys):
+    """Their slices would be the same files on Windows and macOS."""
+    (tmp_path / "more").mkdir()
+    other = shutil.copy(ct, tmp_path / "more" / "PATIENT.nrrd")
+    assert main(["prepare", str(ct), str(other), "-o", str(tmp_path / "new")]) == 3
+    assert "called PATIENT, patient" in capsys.readouterr().err
 
 
 def test_volumes_are_excluded_by_the_list_or_not_at_all(tmp_path):

@@ -1,7 +1,9 @@
 """Every runtime answers as eager float32 does, and folding leaves alone what cannot be folded."""
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,15 +153,43 @@ def test_openvino_computes_in_the_precision_asked_for(precision, hint):
     if hint == "bf16" and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("the processor has no bfloat16")
     runtime = make_runtime("openvino", model(), CPU, precision)
-    assert runtime._compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == hint
+    assert runtime._request.get_compiled_model().get_property("INFERENCE_PRECISION_HINT").to_string() == hint
 
 
 @pytest.mark.parametrize("told", ["1", ""])
 def test_openvino_takes_as_many_threads_as_it_is_told(told, monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.setenv("OMP_NUM_THREADS", told)
-    threads = make_runtime("openvino", model(), CPU)._compiled.get_property("INFERENCE_NUM_THREADS")
+    compiled = make_runtime("openvino", model(), CPU)._request.get_compiled_model()
+    threads = compiled.get_property("INFERENCE_NUM_THREADS")
     assert threads == 1 if told else 1 <= threads <= os.cpu_count()
+
+
+SHORT_OF_MEMORY = """
+import resource
+import numpy as np
+from infnet.inference.runtimes import make_runtime
+from infnet.weights.stored import read_model
+runtime = make_runtime("openvino", read_model("semi-inf-net-lite2"), "cpu")
+image = np.random.default_rng(0).random((8, 1, 352, 352), np.float32)
+runtime(image[:1])
+with open("/proc/self/statm") as file:
+    taken = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + (2 << 20), -1))
+try:
+    print(runtime(image).infection.shape)
+except MemoryError:
+    print("refused")
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+print(len(runtime(image[:2]).infection), flush=True)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory taken is Linux's to tell")
+def test_openvino_that_is_short_of_memory_does_not_answer_what_it_answered_before():
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, encoding="utf-8")
+    assert done.stdout == "refused\n2\n", done.stdout + done.stderr
 
 
 def test_openvino_tells_nobody_of_these_tests():

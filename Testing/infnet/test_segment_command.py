@@ -271,6 +271,13 @@ def test_no_file_is_written_over_the_ct_or_another_output(ct, tmp_path, capsys, 
     assert ct.read_bytes() == before and list(tmp_path.iterdir()) == []
 
 
+def test_an_output_that_is_the_ct_by_another_name_is_refused(ct, tmp_path, capsys):
+    """As CT.nrrd is ct.nrrd on macOS; here by a hard link."""
+    (tmp_path / "same.nrrd").hardlink_to(ct)
+    assert segment(ct, "-o", tmp_path / "same.nrrd", "--progress", "json") == 7
+    assert "names of their own" in events(capsys)[0]["message"]
+
+
 def no_lung(folder):
     hu = np.full((20, 40, 40), -1000, np.int16)
     hu[:, 5:35, 5:35] = 40

@@ -8,6 +8,7 @@ from infnet.commands.train import (
     add_supervised_arguments,
     read_extra,
     recipe_from,
+    require_packages,
     tell_estimate,
 )
 from infnet.errors import InputError
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         check_folder(options.output / part)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("Several processes cannot share a fold; give each a fold of its own (--only-fold).")
+    require_packages()
 
     from infnet.training.cross_validation import check_fold, run_fold, summarise
     from infnet.training.estimate import Training

@@ -69,8 +69,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     if not -math.inf < look.window[0] < look.window[1] < math.inf:
         raise InputError(f"Window {look.window[0]:g} to {look.window[1]:g}: the second has to be the larger one.")
     cases = [case for path in options.inputs for case in _cases(path)]
-    names = [case.name for case in cases]
-    if twice := {name for name in names if names.count(name) > 1}:
+    names = [case.name.casefold() for case in cases]  # as Windows and macOS tell files apart
+    if twice := {case.name for case in cases if names.count(case.name.casefold()) > 1}:
         raise InputError(
             f"Several CTs are called {', '.join(sorted(twice))}; rename them, or name them in a list (CSV)."
         )

@@ -118,7 +118,9 @@ def _segment_one(options: argparse.Namespace, settings: "Settings", reporter: Re
         check_folder(options.study, FILES)
     read = [path for path in (options.ct, options.lungs, options.lobes) if path is not None]
     written = [path for path, _ in outputs]
-    if len(set(map(os.path.realpath, read + written))) < len(read + written):
+    # On macOS too, CT.nrrd is ct.nrrd.
+    is_read = any(new.exists() and old.exists() and new.samefile(old) for new in written for old in read)
+    if is_read or len(set(map(os.path.realpath, read + written))) < len(read + written):
         raise OutputError(f"{(written or read)[0]}: the CT and every output need names of their own.")
 
     begin_imports(settings)

@@ -8,7 +8,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from infnet.commands.train import add_recipe_arguments, check_model_name, read_extra, recipe_from, tell_estimate
+from infnet.commands.train import (
+    add_recipe_arguments,
+    check_model_name,
+    read_extra,
+    recipe_from,
+    require_packages,
+    tell_estimate,
+)
 from infnet.errors import InputError
 from infnet.reporting import Reporter
 from infnet.training.semi_recipe import SEMI_RECIPES, SemiRecipe
@@ -102,6 +109,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     if options.hold_out_fold is not None:
         check_folds(slices, options.folds, options.hold_out_fold)
     unlabelled = without_volumes(read_slices(options.unlabelled), options.unlabelled, options.exclude_volumes)
+    require_packages()
 
     import infnet
     from infnet.training.estimate import PlannedSemiSupervision

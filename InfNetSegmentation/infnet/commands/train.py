@@ -5,12 +5,13 @@ import ast
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infnet.commands.arguments import add_device_argument, add_precision_argument
 from infnet.data.files import check_folder, read_json
-from infnet.errors import InputError, OutputError
+from infnet.errors import InputError, MissingPackageError, OutputError
 from infnet.reporting import Reporter
 from infnet.training.recipe import CHOICES, PRESETS, Recipe, Task, preset
 
@@ -145,6 +146,13 @@ def check_model_name(output: Path) -> None:
         raise OutputError(f"{output}: the model is called as its folder; give that a shorter name.")
 
 
+def require_packages() -> None:
+    """Raise MissingPackageError where a package that every training needs is not installed."""
+    for package in ("lightning", "py_sod_metrics"):
+        if find_spec(package) is None:
+            raise MissingPackageError(f"Training needs the package {package}: pip install lightning pysodmetrics.")
+
+
 def tell_estimate(
     trainings: "Sequence[Training]",
     options: argparse.Namespace,
@@ -199,6 +207,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     metrics = _read_metrics(options.metrics, recipe) if options.metrics else {}
     if options.calibrate and "calibration" not in metrics:
         raise InputError("--calibrate needs --metrics of a cross-validation for infection.")
+    require_packages()
 
     from infnet.training.estimate import Training
     from infnet.training.fit import fit

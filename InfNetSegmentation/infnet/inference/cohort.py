@@ -209,8 +209,9 @@ def _outcomes_of_cluster(
             silence_logs="ERROR",
         )
         client = Client(cluster)  # type: ignore[no-untyped-call]
-    except OSError as error:
-        raise InfNetError(f"{scheduler}: no Dask scheduler answers there ({error}).") from error
+    except (OSError, RuntimeError, TypeError, ValueError) as error:  # TypeError: TLS without its settings
+        told = f"{scheduler}: no Dask scheduler answers there" if scheduler else "Dask cannot start its workers"
+        raise InfNetError(f"{told} ({error}).") from error
     with client:
         try:
             futures = client.map(partial(_attempt, work), cases, pure=False)

@@ -38,11 +38,17 @@ class OpenVINORuntime:
         core = openvino.Core()
         graph = core.read_model(*_graph(model))
         self._fields = graph.get_rt_info(GRAPH_FIELDS).astype(str).split()
-        self._compiled = core.compile_model(graph, "CPU", settings)
+        self._request = core.compile_model(graph, "CPU", settings).create_infer_request()
 
     def __call__(self, *images: FloatImages) -> Probabilities:
-        """Probabilities, of images (N, 1, S, S)."""
-        outputs = self._compiled([np.ascontiguousarray(image) for image in images]).to_tuple()
+        """Probabilities, of images (N, 1, S, S). Raises MemoryError."""
+        # Not by `infer`: where the memory is short it raises nothing, and answers what it answered before.
+        try:
+            self._request.start_async([np.ascontiguousarray(image) for image in images])
+            self._request.wait()
+        except RuntimeError as error:  # in many words; what else could fail did so when the graph was compiled
+            raise MemoryError("OpenVINO has not enough memory for this.") from error
+        outputs = [tensor.data.copy() for tensor in self._request.output_tensors]
         return Probabilities(**dict(zip(self._fields, outputs, strict=True)))
 
 
