@@ -18,7 +18,7 @@ def _crashCause(exitStatus, lines):
         return (
             "The backend was ended by the system, most likely for lack of memory; close other programs and try again."
         )
-    if "ModuleNotFoundError" in lines:
+    if "ModuleNotFoundError" in lines or "PackageNotFoundError" in lines:
         return (
             "The backend lacks a Python package. Open the module's panel and press its button: it offers to install "
             "what is missing."

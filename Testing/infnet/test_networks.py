@@ -318,14 +318,14 @@ def test_networks_command_says_what_a_missing_library_hides(monkeypatch, capsys)
     for module in [name for name in sys.modules if name.split(".")[0] == "monai"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "monai", None)
-    with pytest.raises(InvalidModelError, match=r"unet\+\+ needs the package monai.*segmentation-models-pytorch"):
+    with pytest.raises(InvalidModelError, match=r"unet\+\+ needs the package monai.*: pip install monai"):
         build_network("unet++", {})
     few = {name: NETWORKS[name] for name in ("infection-guided-unet", "attention-unet")}
     monkeypatch.setattr(registry, "NETWORKS", few)
     assert main(["networks"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("infection-guided-unet ") and "17.27 M" in lines[1]
-    assert lines[2].startswith("attention-unet ") and "segmentation-models-pytorch" in lines[2]
+    assert lines[2].startswith("attention-unet ") and "pip install monai" in lines[2]
 
 
 def test_unknown_network_and_encoder_are_named():

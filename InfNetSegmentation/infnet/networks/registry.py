@@ -149,6 +149,4 @@ def build_network(name: str, options: Mapping[str, Any]) -> nn.Module:
     except KeyError as error:  # segmentation-models-pytorch, of an encoder
         raise ValueError(error.args[0]) from error
     except ModuleNotFoundError as error:
-        raise InvalidModelError(
-            f"Network {name} needs the package {error.name}: pip install monai segmentation-models-pytorch."
-        ) from error
+        raise InvalidModelError(f"Network {name} needs the package {error.name}: pip install {error.name}.") from error
