@@ -623,6 +623,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(toy_slices, tmp_path):
 def test_more_devices_than_there_are_is_refused(toy_slices, tmp_path, monkeypatch):
     """As on a machine with one graphics card."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("infnet.devices._refusal", lambda device: "")
     with pytest.raises(DeviceError, match="2 devices: use one or more, up to those of 'cuda'"):
         fit(read_labelled_slices(toy_slices), tiny(epochs=1), tmp_path / "run", "cuda", devices=2)
     assert not (tmp_path / "run").exists()
