@@ -135,7 +135,7 @@ def test_two_worker_processes_one_of_which_dies(tmp_path):
 
 @pytest.mark.parametrize("address", ["here", "http://127.0.0.1:8786", "tls://127.0.0.1:8786"])
 def test_an_address_that_no_scheduler_can_have_is_told(tmp_path, address):
-    pytest.importorskip("distributed")
+    pytest.importorskip("distributed", reason="Dask is not installed (infnet[cluster])")
     with pytest.raises(InfNetError, match="no Dask scheduler answers there"):
         list(run_cases(cases_called("a"), StubWork(tmp_path), scheduler=address))
 

@@ -181,6 +181,8 @@ def test_volumes_are_excluded_by_the_list_or_not_at_all(tmp_path):
         without_volumes(slices, tmp_path, ["b"])
     (tmp_path / "slices.csv").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "slices.csv").read_bytes())  # as Excel does
     assert read_listing(tmp_path) == places[1:] and volumes_of(tmp_path)["a_005"] == "a"
+    (tmp_path / "slices.csv").write_text("File, Volume\na_005.PNG, a\n")  # as a person does
+    assert without_volumes(slices[1:2], tmp_path, ["a"]) == []
     (tmp_path / "slices.csv").write_text("file;volume\na_005;a\n")  # as Excel does in half of Europe
     with pytest.raises(InputError, match=r"slices\.csv: has no column .*file.* commas"):
         volumes_of(tmp_path)

@@ -13,8 +13,9 @@ _WORDS = ("file", "volume", "patient")
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of ``folder/slices.csv``, all with a cell for each column, one of which is ``file``.
+    """The rows of ``folder/slices.csv``, all with a cell for each column, one of which is ``file``: a slice's stem.
 
+    Spaces around a cell do not count, nor the ending of a picture.
     None of a list whose first line has neither the word file nor volume nor patient: it is there for something else.
     Raises InputError for any other: to take it for a list without volumes would let slices of one CT be parted.
     """
@@ -41,19 +42,20 @@ def read_rows(folder: Path) -> list[dict[str, str]]:
     for number, row in enumerate(rows, start=1):
         if None in row or None in row.values():
             raise InputError(f"{path}, slice {number}: has more or fewer cells than there are columns.")
-    return rows
+    return [{name: cell.strip() for name, cell in row.items()} | {"file": _stem(row["file"].strip())} for row in rows]
 
 
 def volumes_of(folder: Path) -> dict[str, str]:
     """{slice's stem: what it must not be separated from in a split}, for the slices of which that is known.
 
     That is the column ``patient`` of ``folder/slices.csv`` or, without one, ``volume``. Raises InputError for a list
-    that cannot be read. Spaces around a name do not count, nor the ending of a picture.
+    that cannot be read.
     """
-    volumes = {}
-    for row in read_rows(folder) if os.path.lexists(folder / LISTING) else []:
-        file = Path(row["file"].strip())
-        stem = file.stem if file.suffix.lower() in IMAGE_SUFFIXES else file.name
-        if volume := row.get("patient", "").strip() or row.get("volume", "").strip():
-            volumes[stem] = volume
-    return volumes
+    rows = read_rows(folder) if os.path.lexists(folder / LISTING) else []
+    volumes = {row["file"]: row.get("patient") or row.get("volume") for row in rows}
+    return {file: volume for file, volume in volumes.items() if volume}
+
+
+def _stem(name: str) -> str:
+    path = Path(name)
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name

@@ -125,7 +125,7 @@ def without_volumes(slices: Sequence[Slice], folder: Path, excluded: Sequence[st
     """
     if not excluded:
         return slices
-    volumes = {row.get("file", ""): row.get("volume", "") for row in read_rows(folder)}
+    volumes = {row["file"]: row.get("volume", "") for row in read_rows(folder)}
     if unknown := set(excluded) - set(volumes.values()):
         raise InputError(f"{folder / LISTING}: has no volume {', '.join(sorted(unknown))}.")
     if missing := [s.stem for s in slices if s.stem not in volumes]:
