@@ -208,6 +208,23 @@ def dicom_target():
     return Target(st.tuples(st.integers(0, len(files) - 1), st.one_of(mutations(), header_edits)), check)
 
 
+def enhanced_dicom_target():
+    """A file of many frames: most of it is the header that tells where they lie."""
+    from test_dicom_folder import write_frames
+
+    with tempfile.TemporaryDirectory() as folder:
+        data = (write_frames(CHEST.ct, Path(folder), range(CHEST.ct.GetDepth())) / "frames.dcm").read_bytes()
+    truth = len(sitk.GetArrayViewFromImage(CHEST.ct))
+
+    def check(edits, folder):
+        path = folder / "frames.dcm"
+        path.write_bytes(mutate(data, edits))
+        voxels = _read_ct_or_refuse(path)
+        assert voxels is None or len(voxels) == truth
+
+    return Target(mutations(), check)
+
+
 def segmentation_target():
     with tempfile.TemporaryDirectory() as folder:
         write_segmentation(CHEST.findings, Path(folder) / "s.seg.nrrd", {})
@@ -629,6 +646,7 @@ TARGETS = {
     "nifti": partial(volume_target, ".nii"),
     "nifti, compressed, float": partial(volume_target, ".nii.gz", pixel_type=sitk.sitkFloat32),
     "dicom": dicom_target,
+    "enhanced dicom": enhanced_dicom_target,
     "bits of nrrd": partial(flipped_bits_target, ".nrrd"),
     "bits of mha": partial(flipped_bits_target, ".mha"),
     "bits of nifti": partial(flipped_bits_target, ".nii.gz"),

@@ -10,7 +10,17 @@ from fuzzing import in_process
 
 
 def test_damaged_inputs_are_refused_or_read():
-    targets = ["nrrd", "mha", "nifti", "dicom", "segmentation", "segmentation header", "bits of nrrd", "study"]
+    targets = [
+        "nrrd",
+        "mha",
+        "nifti",
+        "dicom",
+        "enhanced dicom",
+        "segmentation",
+        "segmentation header",
+        "bits of nrrd",
+        "study",
+    ]
     targets += ["slices.csv", "cases.csv", "round trip", "protocol", "lines"]
     result = in_process(targets, seed=0, examples=25, timeout_s=300)
     assert result.finding is None, result.finding
