@@ -136,6 +136,17 @@ def test_acquisitions_that_lie_between_each_other_are_told(series, acquisitions,
     assert any("Slices of several acquisitions" in warning for warning in read_ct(series)[1]) == told
 
 
+def test_a_slice_without_the_rescale_of_the_others_is_named(series):
+    """Its values would be 1024 off, and nothing else would tell."""
+
+    def take_out_the_rescale(image):
+        del image.RescaleIntercept, image.RescaleSlope
+
+    change([series / "005.dcm"], take_out_the_rescale)
+    with pytest.raises(InputError, match=r"005.dcm: no Rescale Intercept, which other slices have"):
+        read_ct(series)
+
+
 def test_images_at_one_position_are_named(series):
     (series / "copy of 005.dcm").write_bytes((series / "005.dcm").read_bytes())
     with pytest.raises(InputError, match=r"at one position \((copy of )?005.dcm and (copy of )?005.dcm\); take out"):

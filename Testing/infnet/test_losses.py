@@ -67,6 +67,13 @@ def test_segmentation_loss_of_undecided_logits():
     assert segmentation_loss(torch.zeros_like(mask), mask).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_segmentation_loss_of_several_maps_is_the_sum_of_theirs():
+    mask = square()
+    maps = [torch.randn_like(mask) for _ in range(3)]
+    expected = torch.stack([segmentation_loss(map_, mask) for map_ in maps]).sum()
+    torch.testing.assert_close(segmentation_loss(torch.cat(maps, 1), mask), expected)
+
+
 def test_total_loss_sums_the_maps_and_the_edge():
     mask = square()
     undecided = torch.zeros_like(mask)

@@ -152,9 +152,9 @@ def _slice_position_warnings(folder: Path, files: Sequence[str]) -> list[str]:
 
     Raises what that raises, `InputError` for several volumes in one series, ValueError for slices of several sizes.
     """
-    tags = "0020|0032", "0020|0037", "0028|0030", "0028|0008", "0020|0012"
+    tags = "0020|0032", "0020|0037", "0028|0030", "0028|0008", "0020|0012", "0028|1052"
     values = [header_values(file, *tags) for file in files]
-    positions, orientations, spacings, frames, acquisitions = zip(*values, strict=True)
+    positions, orientations, spacings, frames, acquisitions, intercepts = zip(*values, strict=True)
     if any(int(count or 1) > 1 for count in frames):
         raise InputError(
             f"{folder}: several images of many frames in one series; put the one to use into a folder of its own."
@@ -163,6 +163,12 @@ def _slice_position_warnings(folder: Path, files: Sequence[str]) -> list[str]:
         raise GeometryError(
             f"{folder}: its images do not tell where they lie (Image Position) or how large their pixels are (Pixel "
             "Spacing); export the series again with its geometry."
+        )
+    if len({bool(intercept) for intercept in intercepts}) > 1:
+        without = Path(files[intercepts.index("")]).name
+        raise InputError(
+            f"{folder}, {without}: no Rescale Intercept, which other slices have, so that its values would not be in "
+            "Hounsfield units; export the series again, or take such slices out."
         )
     pixels = _numbers(spacings)
     if not np.allclose(pixels, pixels[0], rtol=0, atol=_SAME_MM):

@@ -15,6 +15,7 @@ import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies import DDPStrategy
 from safetensors.torch import save
 from torch import nn
 from torch.utils.data import DataLoader
@@ -185,8 +186,7 @@ def _trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
         devices=[device.index or 0] if device.type == "cuda" and not together else devices,
         num_nodes=nodes,
-        # A network may have parts that no loss reaches.
-        strategy="ddp_find_unused_parameters_true" if together else "auto",
+        strategy=_sharing() if together else "auto",
         sync_batchnorm=together and device.type == "cuda",
         precision=_PRECISIONS[choose_precision(precision, device.type)],
         gradient_clip_val=recipe.gradient_clip or None,
@@ -200,6 +200,11 @@ def _trainer(
         enable_model_summary=False,
         log_every_n_steps=1,
     )
+
+
+def _sharing() -> DDPStrategy:
+    """A network may have parts that no loss reaches; on Windows, PyTorch has no NCCL."""
+    return DDPStrategy(find_unused_parameters=True, process_group_backend="gloo" if os.name == "nt" else None)
 
 
 def _workers(device: torch.device, processes: int) -> int:

@@ -31,17 +31,18 @@ def weighted_iou(probability: torch.Tensor, mask: torch.Tensor, weights: torch.T
 
 
 def segmentation_loss(logits: torch.Tensor, mask: torch.Tensor, bce_weighted: bool = True) -> torch.Tensor:
-    """L_seg = L_IoU^w + λ·L_BCE^w with λ = 1 (eq. 4), the mean over images; tensors (N, 1, H, W), mask in [0, 1].
+    """L_seg = L_IoU^w + λ·L_BCE^w with λ = 1 (eq. 4): the sum over maps, of that the mean over images.
 
-    The BCE is really weighted, as the paper says; in the released code its weights cancel (``bce_weighted=False``).
+    ``logits`` (N, M, H, W) are those of M maps, ``mask`` (N, 1, H, W) in [0, 1] their common truth. The BCE is really
+    weighted, as the paper says; in the released code its weights cancel (``bce_weighted=False``).
     """
     weights = pixel_weights(mask)
-    bce = functional.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+    bce = functional.binary_cross_entropy_with_logits(logits, mask.expand_as(logits), reduction="none")
     bce_weights = weights if bce_weighted else torch.ones_like(weights)
     mean_bce = (bce_weights * bce).sum((-2, -1)) / bce_weights.sum((-2, -1))
     probability = torch.sigmoid(logits)
     iou = weighted_iou(probability, mask, weights) * _has_any(mask)
-    return (iou + mean_bce).mean()
+    return (iou + mean_bce).sum(1).mean()
 
 
 def plain_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -79,10 +80,14 @@ def infection_loss(maps: InfNetMaps, mask: torch.Tensor, loss: str = "paper") ->
     ``loss``: "paper"; "paper-released-code", whose BCE is not weighted; "modern", which is the paper's but for the
     finest map, the answer, which gets `plain_loss`.
     """
-    bce_weighted = loss != "paper-released-code"
     *coarser, finest = maps.segmentations
-    supervised = [segmentation_loss(s, mask, bce_weighted) for s in coarser]
-    supervised.append(plain_loss(finest, mask) if loss == "modern" else segmentation_loss(finest, mask, bce_weighted))
+    supervised = []
+    if loss == "modern":
+        supervised.append(plain_loss(finest, mask))
+    else:
+        coarser.append(finest)
+    if coarser:
+        supervised.append(segmentation_loss(torch.cat(coarser, 1), mask, loss != "paper-released-code"))
     if maps.Se is not None:
         supervised.append(functional.binary_cross_entropy_with_logits(maps.Se, edges((mask >= 0.5).to(mask.dtype))))
     return torch.stack(supervised).sum()
