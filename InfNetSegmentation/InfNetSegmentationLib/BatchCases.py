@@ -4,6 +4,7 @@ import csv
 import re
 from pathlib import Path
 
+import slicer
 from slicer.i18n import tr as _
 
 from InfNetSegmentationLib.Scene import shortFileName
@@ -11,7 +12,8 @@ from InfNetSegmentationLib.SliceOrder import sliceOrderSteps
 from InfNetSegmentationLib.VolumeFiles import sameSteps, volumeSteps
 
 CASE_LIST = "cases.csv"
-FILE_ATTRIBUTE = "InfNet.BatchCT"  # of a volume node: the path under which a batch knows it
+_FILE_ATTRIBUTE = "InfNet.BatchCT"  # of a volume node: the path under which a batch knows it
+_WRITTEN_ATTRIBUTE = "InfNet.BatchCTWritten"  # and when that was last written, in ns
 _SCENE_FOLDER = "scene-cts"
 
 
@@ -41,6 +43,27 @@ def caseListSteps(cts, folder):
     return folder / CASE_LIST
 
 
+def markVolume(volumeNode, ct):
+    """Note that a volume, and no other any more, shows what is at a path now."""
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        if node.GetAttribute(_FILE_ATTRIBUTE) == str(ct):
+            node.RemoveAttribute(_FILE_ATTRIBUTE)
+    volumeNode.SetAttribute(_FILE_ATTRIBUTE, str(ct))
+    volumeNode.SetAttribute(_WRITTEN_ATTRIBUTE, _lastWritten(ct))
+
+
+def showsCT(volumeNode, ct):
+    """Whether a volume shows what is at a path now or, if there is nothing any more, what was there."""
+    if volumeNode.GetAttribute(_FILE_ATTRIBUTE) != str(ct):
+        return False
+    return not ct.exists() or volumeNode.GetAttribute(_WRITTEN_ATTRIBUTE) == _lastWritten(ct)
+
+
+def _lastWritten(ct):
+    files = [path for path in ct.iterdir() if path.is_file()] if ct.is_dir() else [ct]
+    return str(max(path.stat().st_mtime_ns for path in files))
+
+
 def _volumesSteps(volumeNodes, folder):
     """Write each volume; a generator that returns the list's rows: the file, and the case's name.
 
@@ -65,7 +88,7 @@ def _volumesSteps(volumeNodes, folder):
                 newPath.replace(path)
             finally:
                 newPath.unlink(missing_ok=True)
-        node.SetAttribute(FILE_ATTRIBUTE, str(path))
+        markVolume(node, path)
         rows.append([path.relative_to(folder), name])
     return rows
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import slicer
 
-from InfNetSegmentationLib.BatchCases import FILE_ATTRIBUTE
+from InfNetSegmentationLib.BatchCases import markVolume, showsCT
 from InfNetSegmentationLib.ResultImport import importResult
 from InfNetSegmentationLib.Scene import newNodesRemovedOnError
 from InfNetSegmentationLib.SegmentationResult import segmentationOf, storedResult
@@ -33,7 +33,7 @@ def loadCase(case):
 
 def _inScene(ct):
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        if node.GetAttribute(FILE_ATTRIBUTE) == str(ct):
+        if showsCT(node, ct):
             return node
     return None
 
@@ -51,5 +51,5 @@ def _load(case):
             write_image(image, path)
             node = slicer.util.loadVolume(str(path), {"name": case.name})
             slicer.mrmlScene.RemoveNode(node.GetStorageNode())  # the file is gone: the scene saves the voxels itself
-    node.SetAttribute(FILE_ATTRIBUTE, str(case.ct))
+    markVolume(node, case.ct)
     return node

@@ -203,6 +203,24 @@ def test_the_cts_of_the_scene(logic, host, ct, tmp_path):
         logic.processBatch([], tmp_path / "out", settings)
 
 
+def test_a_ct_whose_file_was_replaced_is_loaded_anew(logic, host, ct, tmp_path):
+    from InfNetSegmentationLib.BatchStudy import loadCase
+
+    path = tmp_path / "cts/anna.nrrd"
+    path.parent.mkdir()
+    sitk.WriteImage(ct, path)
+    (case,) = logic.processBatch(path.parent, tmp_path / "out")
+    first = loadCase(case)
+    assert loadCase(case).volumeNode is first.volumeNode
+    sitk.WriteImage(ct - 40, path)
+    (case,) = logic.processBatch(path.parent, tmp_path / "out")
+    second = loadCase(case)
+    assert second.volumeNode is not first.volumeNode and second.table != first.table
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(second.volumeNode), sitk.GetArrayFromImage(ct - 40))
+    path.unlink()
+    assert loadCase(case).volumeNode is second.volumeNode, "what is in the scene is still there"
+
+
 def test_names_may_be_longer_than_those_of_folders(logic, host, ct, tmp_path):
     path = tmp_path / "ct.nrrd"
     sitk.WriteImage(ct, path)
