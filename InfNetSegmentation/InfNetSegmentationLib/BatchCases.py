@@ -56,12 +56,13 @@ def showsCT(volumeNode, ct):
     """Whether a volume shows what is at a path now or, if there is nothing any more, what was there."""
     if volumeNode.GetAttribute(_FILE_ATTRIBUTE) != str(ct):
         return False
-    return not ct.exists() or volumeNode.GetAttribute(_WRITTEN_ATTRIBUTE) == _lastWritten(ct)
+    return _lastWritten(ct) in ("", volumeNode.GetAttribute(_WRITTEN_ATTRIBUTE))
 
 
 def _lastWritten(ct):
-    files = [path for path in ct.iterdir() if path.is_file()] if ct.is_dir() else [ct]
-    return str(max(path.stat().st_mtime_ns for path in files))
+    """When a file, or the newest in a folder, was last written, in ns; "" where there is none."""
+    files = ct.iterdir() if ct.is_dir() else [ct]
+    return str(max((path.stat().st_mtime_ns for path in files if path.is_file()), default=""))
 
 
 def _volumesSteps(volumeNodes, folder):

@@ -150,7 +150,8 @@ def _refuse(folder: Path, damaged: Sequence[str]) -> None:
 def _slice_position_warnings(folder: Path, files: Sequence[str]) -> list[str]:
     """What `position_warnings` tells of slices, and whether they are of acquisitions that lie between each other.
 
-    Raises what that raises, `InputError` for several volumes in one series, ValueError for slices of several sizes.
+    Raises what that raises, `InputError` for several volumes in one series and for slices that alone lack a rescale,
+    ValueError for slices of several sizes.
     """
     tags = "0020|0032", "0020|0037", "0028|0030", "0028|0008", "0020|0012", "0028|1052"
     values = [header_values(file, *tags) for file in files]
