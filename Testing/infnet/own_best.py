@@ -11,8 +11,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from infnet.data.findings import CONSOLIDATION
 from infnet.data.labelled_slices import find_images, read_grey, read_labelled_slices
 from infnet.evaluation.metrics import dice
+from infnet.training.held_out import dice_of
 from scipy.ndimage import gaussian_filter
 
 THRESHOLDS = np.arange(4, 256, 4)
@@ -20,10 +22,10 @@ HALF = 128
 SMOOTHING = 1 / 150  # of the slice's height
 
 
-def findings_dice(infected, consolidation, labels):
-    """Of ground glass and of consolidation; NaN for what the labels lack."""
-    masks = (infected & ~consolidation, infected & consolidation)
-    return [dice(m, labels == i) if (labels == i).any() else np.nan for i, m in enumerate(masks, start=1)]
+def findings_dice(slice_, map_, is_consolidation):
+    """Of ground glass and of consolidation, (2,); NaN for what the truth lacks."""
+    found = dice_of(slice_, {"predictions": map_, "consolidation": np.where(is_consolidation, 255, 0)}, "infection")
+    return np.array([found["ggo_dice"], found["consolidation_dice"]], float)
 
 
 def main() -> None:
@@ -35,14 +37,14 @@ def main() -> None:
     paths = [path for run in options.runs for path in find_images(run / "predictions")]
     infection, network, grey, reader = [], [], [], []
     for path in paths:
-        image, labels = slices[path.stem].image, slices[path.stem].labels
+        slice_ = slices[path.stem]
         map_, probability = read_grey(path), read_grey(path.parents[1] / "consolidation" / path.name)
-        infected, called = map_ >= HALF, probability >= HALF
-        infection.append([dice(map_ >= t, labels > 0) for t in (HALF, *THRESHOLDS)])
-        smooth = gaussian_filter(image.astype(float), SMOOTHING * len(image))
-        network.append([findings_dice(infected, probability >= t, labels) for t in (HALF, *THRESHOLDS)])
-        grey.append([findings_dice(infected, smooth >= t, labels) for t in THRESHOLDS])
-        reader.append(findings_dice(infected, np.where(labels > 0, labels == 2, called), labels))
+        smooth = gaussian_filter(slice_.image.astype(float), SMOOTHING * len(slice_.image))
+        by_reader = np.where(slice_.labels > 0, slice_.labels == CONSOLIDATION.label, probability >= HALF)
+        infection.append([dice(map_ >= t, slice_.labels > 0) for t in (HALF, *THRESHOLDS)])
+        network.append([findings_dice(slice_, map_, probability >= t) for t in (HALF, *THRESHOLDS)])
+        grey.append([findings_dice(slice_, map_, smooth >= t) for t in THRESHOLDS])
+        reader.append(findings_dice(slice_, map_, by_reader))
 
     of_all = np.nanmean(grey, axis=0)
     for name, means in {
